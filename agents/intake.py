@@ -1,0 +1,101 @@
+"""Records into engines: decode, apply, and note what is to be saved; unusable records go aside.
+
+`Intake.take` is synchronous, so a batch is never half processed when a rebalance or a snapshot looks at the
+engines. No record may stop an agent: what cannot be used is sent to the dead-letter topic with the reason
+and where it came from.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiokafka import ConsumerRecord
+from aiokafka.partitioner import murmur2
+
+from agents.owned import Owned, OwnedSymbol, PartitionProgress
+from app import telemetry
+from app.microstructure.engine import EngineParams, SymbolEngine
+from app.microstructure.events import BadEventError, Event, decode
+
+logger = logging.getLogger(__name__)
+
+DeadLetter = Callable[[ConsumerRecord, BadEventError, Callable[[], None]], None]
+_POSITIVE: Final = 0x7FFFFFFF
+
+
+def home_partition(symbol: str, partitions: int) -> int:
+    """Return the partition in which every Kafka client puts `symbol`: murmur2 of the key."""
+    hashed: int = murmur2(symbol.encode()) & _POSITIVE
+    return hashed % partitions
+
+
+class Intake:
+    """Applies fetched records to the engines in `owned`.
+
+    `dead_letter(record, error, done)` sends a record aside and calls `done` once it is safe there.
+    """
+
+    def __init__(
+        self,
+        owned: Owned,
+        params: EngineParams,
+        partitions: int,
+        dead_letter: DeadLetter,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._owned = owned
+        self._params = params
+        self._partitions = partitions
+        self._dead_letter = dead_letter
+        self._monotonic_ns = monotonic_ns
+
+    def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """Apply one partition's records, offsets rising; those of a partition not owned are left alone."""
+        progress = self._owned.partitions.get(records[0].partition)
+        if progress is None:
+            logger.warning("records of partition %d arrived before it was assigned", records[0].partition)
+            return
+        now_ns = self._monotonic_ns()
+        for record in records:
+            try:
+                self._apply(record, now_ns)
+            except BadEventError as error:
+                self._set_aside(progress, record, error)
+            except Exception as error:  # a fault in a metric must not stop the stream, nor lose the record
+                logger.exception("event cannot be applied", extra={"stream_id": stream_id(record)})
+                self._set_aside(progress, record, BadEventError("engine_error", repr(error)))
+            progress.position = max(progress.position, record.offset)
+
+    def _apply(self, record: ConsumerRecord, now_ns: int) -> None:
+        event = decode(record.value, record.key)
+        symbol = self._owned.symbols.get(event.symbol)
+        if symbol is None:
+            symbol = self._new_symbol(event, record.partition)
+        elif symbol.partition != record.partition:
+            raise BadEventError("wrong_partition", f"{event.symbol} belongs to partition {symbol.partition}")
+        if symbol.engine.apply(event, record.offset):
+            symbol.applied(record.offset, now_ns)
+            telemetry.EVENTS.labels(event.symbol, event.kind).inc()
+        else:
+            telemetry.DUPLICATES.inc()
+
+    def _new_symbol(self, event: Event, partition: int) -> OwnedSymbol:
+        home = home_partition(event.symbol, self._partitions)
+        if home != partition:
+            raise BadEventError("wrong_partition", f"{event.symbol} belongs to partition {home}")
+        symbol = OwnedSymbol(SymbolEngine(event.symbol, self._params), partition)
+        self._owned.symbols[event.symbol] = symbol
+        return symbol
+
+    def _set_aside(self, progress: PartitionProgress, record: ConsumerRecord, error: BadEventError) -> None:
+        if record.offset <= progress.position:
+            return  # read again after a rebalance, already set aside
+        telemetry.DEAD_LETTERS.labels(error.reason).inc()
+        progress.dead_letters.add(record.offset)
+        self._dead_letter(record, error, lambda: progress.dead_letters.discard(record.offset))
+
+
+def stream_id(record: ConsumerRecord) -> str:
+    """Return topic-partition-offset, as logs name a record."""
+    return f"{record.topic}-{record.partition}-{record.offset}"

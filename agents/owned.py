@@ -1,0 +1,103 @@
+"""What a worker owns: the engines of its symbols, and which offsets are safely behind snapshots.
+
+This is bookkeeping without IO, so that its promise can be tested to exhaustion: an offset is called
+committable only if every event at or below it is in a snapshot that the changelog has acknowledged, in the
+dead-letter topic, or was skipped because it already was.
+"""
+
+from dataclasses import dataclass, field
+
+from app.microstructure.engine import SymbolEngine
+
+
+@dataclass(slots=True, eq=False)
+class OwnedSymbol:
+    """One symbol on this worker.
+
+    Attributes:
+        engine: its state.
+        partition: where its events come from.
+        table_epoch: newest epoch found in the table, 0 if none.
+        epoch: our writer epoch, `None` until it is taken.
+        fenced: a newer writer is known; nothing may be written any more.
+        arrived_ns: monotonic time at which the newest event arrived.
+        uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
+        applied_since: first offset applied since the snapshot that is on its way.
+        epoch_saved: a snapshot under `epoch` is in the table.
+    """
+
+    engine: SymbolEngine
+    partition: int
+    table_epoch: int = 0
+    epoch: int | None = None
+    fenced: bool = False
+    arrived_ns: int = 0
+    uncovered: int | None = None
+    applied_since: int | None = None
+    epoch_saved: bool = False
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether there is something that the table does not have yet, and we may write it."""
+        if self.epoch is None or self.fenced:
+            return False
+        return self.uncovered is not None or not self.epoch_saved
+
+    def applied(self, offset: int, now_ns: int) -> None:
+        """Note that the engine took the event at `offset` into account."""
+        self.arrived_ns = now_ns
+        if self.uncovered is None:
+            self.uncovered = offset
+        if self.applied_since is None:
+            self.applied_since = offset
+
+    def snapshot_taken(self) -> None:
+        """Note that a snapshot left the engine; only events from here on are not in it."""
+        self.applied_since = None
+
+    def snapshot_acknowledged(self) -> None:
+        """Note that the changelog has the last snapshot."""
+        self.uncovered = self.applied_since
+        self.epoch_saved = True
+
+    def as_of(self, now_ns: int) -> int:
+        """Return the event time that corresponds to monotonic `now_ns`."""
+        return self.engine.ts_event + max(0, now_ns - self.arrived_ns)
+
+
+@dataclass(slots=True)
+class PartitionProgress:
+    """How far one partition was processed; `dead_letters` are offsets on their way to that topic."""
+
+    position: int = -1
+    dead_letters: set[int] = field(default_factory=set)
+
+
+class Owned:
+    """The symbols and partitions of this worker."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[str, OwnedSymbol] = {}
+        self.partitions: dict[int, PartitionProgress] = {}
+
+    def of(self, partition: int) -> list[OwnedSymbol]:
+        """Return the symbols of a partition."""
+        return [symbol for symbol in self.symbols.values() if symbol.partition == partition]
+
+    def drop_partition(self, partition: int) -> list[str]:
+        """Forget a partition and its symbols; return their names."""
+        self.partitions.pop(partition, None)
+        names = [name for name, symbol in self.symbols.items() if symbol.partition == partition]
+        for name in names:
+            del self.symbols[name]
+        return names
+
+    def committable(self) -> dict[int, int]:
+        """Return by partition the next offset to read after a crash, where anything was processed."""
+        safe: dict[int, int] = {}
+        for partition, progress in self.partitions.items():
+            if progress.position < 0:
+                continue
+            waiting = [s.uncovered for s in self.of(partition) if s.uncovered is not None]
+            safe[partition] = min([progress.position + 1, *waiting, *progress.dead_letters])
+        return safe

@@ -1,0 +1,103 @@
+"""Taking partitions over and giving them up.
+
+After a rebalance and the recovery of the table, and before any record flows, `assign` brings the engines in
+line with the assignment: symbols of partitions that went are dropped, symbols of partitions that came are
+restored from their newest snapshot, and symbols that stayed keep their hot state, unless the table shows
+that somebody else wrote in between, in which case the table is right.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from agents.owned import Owned, OwnedSymbol, PartitionProgress
+from app import telemetry
+from app.microstructure.engine import EngineParams, StateError, SymbolEngine
+from app.stores.base import EPOCH_WARN, ReportStore, StoreUnavailableError
+from tables.snapshots import SnapshotRecord
+
+logger = logging.getLogger(__name__)
+
+Load = Callable[[int], Mapping[str, SnapshotRecord]]
+
+
+class Ownership:
+    """Keeps `owned` in line with the partitions of this worker."""
+
+    def __init__(
+        self,
+        owned: Owned,
+        params: EngineParams,
+        load: Load,
+        store: ReportStore,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._owned = owned
+        self._params = params
+        self._load = load
+        self._store = store
+        self._monotonic_ns = monotonic_ns
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """Own exactly `partitions`, each symbol with the newest state known."""
+        wanted = set(partitions)
+        for partition in set(self._owned.partitions) - wanted:
+            gone = self._owned.drop_partition(partition)
+            logger.info("partition %d went, with %s", partition, ", ".join(gone) or "no symbol")
+        for partition in sorted(wanted):
+            self._owned.partitions.setdefault(partition, PartitionProgress())
+            for record in self._load(partition).values():
+                self._adopt(partition, record)
+        telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
+
+    async def take_epochs(self) -> None:
+        """Take a writer epoch for every symbol that has none yet; try again later if the store is away."""
+        waiting = {
+            name: symbol.table_epoch
+            for name, symbol in self._owned.symbols.items()
+            if symbol.epoch is None and not symbol.fenced
+        }
+        if not waiting:
+            return
+        try:
+            epochs = await self._store.take_epochs(waiting)
+        except StoreUnavailableError as error:
+            telemetry.ERRORS.labels("store", "unavailable").inc()
+            logger.warning("no epochs for %d symbols: %s", len(waiting), error)
+            return
+        for name in waiting:
+            self._grant(name, epochs.get(name))
+        telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
+
+    def _adopt(self, partition: int, record: SnapshotRecord) -> None:
+        mine = self._owned.symbols.get(record.symbol)
+        if mine is not None and not mine.fenced and record.epoch <= (mine.epoch or mine.table_epoch):
+            return  # nobody wrote since: the hot state is the newest
+        try:
+            engine = SymbolEngine.restore(record.state, self._params)
+        except StateError as error:
+            # Better to start empty, and say so, than not to start.
+            telemetry.ERRORS.labels("ownership", "bad_snapshot").inc()
+            logger.error("%s, starting empty", error, extra={"symbol": record.symbol})
+            engine = SymbolEngine(record.symbol, self._params)
+        self._owned.symbols[record.symbol] = OwnedSymbol(
+            engine, partition, table_epoch=record.epoch, arrived_ns=self._monotonic_ns()
+        )
+        logger.info(
+            "restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol}
+        )
+
+    def _grant(self, name: str, epoch: int | None) -> None:
+        symbol = self._owned.symbols.get(name)
+        if symbol is None or symbol.epoch is not None:
+            return  # it went while Redis answered
+        if epoch is None:
+            symbol.fenced = True
+            telemetry.ERRORS.labels("store", "epoch_exhausted").inc()
+            logger.error("writer epoch is at its limit: not published any more", extra={"symbol": name})
+            return
+        if epoch >= EPOCH_WARN:
+            telemetry.ERRORS.labels("store", "epoch_high").inc()
+            logger.warning("writer epoch %d nears its limit", epoch, extra={"symbol": name})
+        symbol.epoch = epoch
+        logger.info("writer epoch %d", epoch, extra={"symbol": name})

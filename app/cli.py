@@ -1,0 +1,41 @@
+"""The `context8` command: one subcommand for each thing that people start."""
+
+import argparse
+import sys
+from importlib import import_module
+from typing import Final
+
+# Imported only when asked for: a reader needs no Faust, a worker no NautilusTrader.
+_COMMANDS: Final = {
+    "demo": "app.stack.demo",
+    "exchange": "producer.exchange.command",
+    "producer": "producer.command",
+    "worker": "app.worker_command",
+    "reader": "report_server.command",
+    "topics": "app.topics_command",
+}
+_HELP: Final = {
+    "demo": "run the whole system on this machine and show live reports",
+    "exchange": "replay server that speaks Binance Spot, from a tape or a simulated market",
+    "producer": "read Binance (or the replay server) and publish events to Kafka",
+    "worker": "compute reports from events; start as many as you like",
+    "reader": "answer questions about reports over MCP and HTTP",
+    "topics": "create the Kafka topics and check those that exist",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the subcommand named in `argv` and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="context8", description="Live market microstructure on Kafka.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    for name, summary in _HELP.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            import_module(_COMMANDS[name]).add_arguments(subparser)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(import_module(_COMMANDS[parsed.command]).run(parsed))
+    except KeyboardInterrupt:
+        return 130

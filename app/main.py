@@ -1,0 +1,168 @@
+"""Composition root of a worker: settings in, a Faust app with its agent, table and cycles out."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+from faust.types import TP
+from prometheus_client import start_http_server
+
+from agents.checkpoints import Checkpoints
+from agents.dead_letters import DeadLetters
+from agents.intake import Intake
+from agents.owned import Owned
+from agents.ownership import Ownership
+from agents.reports import Reports
+from app import logs, telemetry
+from app.microstructure.engine import EngineParams
+from app.settings import Settings
+from app.stores.redis import RedisReportStore
+from app.transport import BatchApp
+from tables.snapshots import SnapshotTable
+
+logger = logging.getLogger(__name__)
+
+_HAND_OVER_SEC: Final = 1.0
+_STORE_TIMEOUT_SEC: Final = 0.5
+
+
+def create_app(config: Settings) -> BatchApp:
+    """Return the worker's Faust app, ready for `faust worker`."""
+    logs.configure("worker", config.node_id, config.log_level)
+    app = _faust_app(config)
+    params = EngineParams(config.flow_window_sec, config.degraded_after_ms, config.down_after_ms)
+    store = RedisReportStore(
+        config.redis_url,
+        password=config.redis_password,
+        ttl_sec=config.cache_ttl_sec,
+        timeout_sec=_STORE_TIMEOUT_SEC,
+    )
+    owned = Owned()
+    table = SnapshotTable(app, config.events_partitions)
+    ownership = Ownership(owned, params, table.load, store)
+    checkpoints = Checkpoints(owned, table, partial(_commit, app, config.events_topic))
+    reports = Reports(owned, store, config.node_id)
+
+    async def fast_cycle() -> None:
+        await ownership.take_epochs()
+        await reports.run()
+
+    _consume(app, config, owned, params)
+    _follow_rebalances(app, config.events_topic, ownership, checkpoints)
+    _run_every(app, config.fast_cycle_ms / 1000, fast_cycle)
+    _run_every(app, config.snapshot_interval_ms / 1000, checkpoints.run)
+    _serve(app, config, owned)
+    return app
+
+
+def _consume(app: BatchApp, config: Settings, owned: Owned, params: EngineParams) -> None:
+    dead_letters = DeadLetters(app, config.dlq_topic)
+    intake = Intake(owned, params, config.events_partitions, dead_letters.send)
+    # acks=False: offsets are committed behind snapshots, not behind the agent (app/transport.py).
+    topic = app.topic(
+        config.events_topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
+    )
+
+    @app.agent(topic, name="events", concurrency=1)
+    async def on_events(stream: Any) -> None:
+        async for records in stream:
+            intake.take(records)
+
+
+def _follow_rebalances(app: BatchApp, topic: str, ownership: Ownership, checkpoints: Checkpoints) -> None:
+    @app.on_rebalance_complete.connect
+    async def assign(_: Any, **__: Any) -> None:
+        telemetry.REBALANCES.inc()
+        ownership.assign(tp.partition for tp in app.consumer.assignment() if tp.topic == topic)
+
+    async def hand_over() -> None:
+        try:
+            await asyncio.wait_for(checkpoints.run(), _HAND_OVER_SEC)
+        except TimeoutError:
+            # Nothing is lost: the next owner reads again what is not committed.
+            telemetry.ERRORS.labels("checkpoint", "hand_over_timeout").inc()
+            logger.warning("could not save everything within %.1f s of giving partitions up", _HAND_OVER_SEC)
+
+    app.before_revoke = hand_over
+
+
+def _serve(app: BatchApp, config: Settings, owned: Owned) -> None:
+    @app.task
+    async def serve_metrics() -> None:
+        start_http_server(config.nt_metrics_port, addr="127.0.0.1")
+
+    @app.page("/health")
+    async def health(web: Any, _: Any) -> Any:
+        return web.json(
+            {
+                "status": "rebalancing" if app.rebalancing else "ok",
+                "node_id": config.node_id,
+                "partitions": sorted(owned.partitions),
+                "symbols": {
+                    name: {"epoch": symbol.epoch, "offset": symbol.engine.offset, "fenced": symbol.fenced}
+                    for name, symbol in sorted(owned.symbols.items())
+                },
+            }
+        )
+
+
+async def _commit(app: BatchApp, topic: str, offsets: Mapping[int, int]) -> None:
+    await app.consumer.commit_source({TP(topic, partition): offset for partition, offset in offsets.items()})
+
+
+def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]) -> None:
+    """Run at a steady pace while the app lives; a run that takes too long skips the beats it missed."""
+
+    @app.task
+    async def cycle() -> None:
+        due = time.monotonic()
+        while not app.should_stop:
+            due = max(due + seconds, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+            try:
+                await run()
+            except Exception:  # a cycle must come again, whatever befell this one
+                telemetry.ERRORS.labels("worker", "cycle").inc()
+                logger.exception("cycle failed")
+
+
+def _faust_app(config: Settings) -> BatchApp:
+    data_dir = Path(config.worker_data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    session_sec = config.session_timeout_ms / 1000
+    return BatchApp(
+        config.worker_group,
+        batched_topics=[config.events_topic],
+        broker=[f"kafka://{address}" for address in config.kafka_brokers.split(",")],
+        store="rocksdb://",
+        datadir=str(data_dir),
+        autodiscover=False,
+        topic_partitions=config.events_partitions,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=1,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,
+        stream_buffer_maxsize=64,
+        stream_recovery_delay=0.0,
+        broker_session_timeout=session_sec,
+        broker_heartbeat_interval=session_sec / 10,
+        producer_acks=-1,
+        web_bind="127.0.0.1",
+        web_host="127.0.0.1",
+        web_port=config.worker_web_port,
+        worker_redirect_stdouts=False,
+        Worker=_QuietWorker,
+    )
+
+
+class _QuietWorker(faust.Worker):
+    """Faust's worker, leaving logs as this process configured them."""
+
+    def _setup_logging(self) -> None:
+        self.spinner = None

@@ -1,0 +1,245 @@
+"""The order book of one symbol, rebuilt from deltas and from the venue's own top-20 messages.
+
+Deltas carry a range of update ids. They are applied only in unbroken sequence:
+
+| delta                                   | what happens                                             |
+|-----------------------------------------|----------------------------------------------------------|
+| `snapshot`, with levels                 | replaces the book; the book is in sequence (`ok`)        |
+| `snapshot`, empty                       | the producer lost the book: it is dropped until the next |
+| `final_update_id` ≤ ours                | a duplicate: ignored                                     |
+| `first_update_id` > ours + 1            | a gap: the book is dropped, counted, not `ok`            |
+| otherwise                               | applied                                                  |
+
+A top-20 message newer than the deltas replaces the visible region of the book: it also brings levels that
+were beyond the snapshot and never changed since. Deltas that are older than it then touch only what lies
+outside that region. While the book is not in sequence, the top-20 message alone is the visible book, until
+a newer delta shows that it is out of date.
+
+A crossed or locked book cannot be true: it is dropped and counted like a gap.
+
+Only the best `MAX_LEVELS` of a side are kept: reports look at 20, and state must stay small.
+"""
+
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from app.microstructure.events import MAX_DEPTH_LEVELS, DeltasPayload, DepthPayload
+
+MAX_LEVELS: Final = 1000
+_SLACK: Final = 250  # cutting only now and then keeps the cost per update constant
+
+Levels = tuple[tuple[float, float], ...]
+
+
+class BookState(msgspec.Struct, frozen=True, array_like=True):
+    """A book as values; sides are packed doubles price, qty, price, qty …, best last."""
+
+    ok: bool
+    update_id: int
+    depth_id: int
+    depth_bounds: tuple[float, float]
+    gap_count: int
+    crossed_count: int
+    known: bool
+    bids: bytes
+    asks: bytes
+
+
+class _Side:
+    """One side of the book: quantities by price, and keys sorted so that the best price comes last.
+
+    The key is the price for bids and its negative for asks. Most changes happen near the best price, so
+    near the end of the list, where inserting and deleting move little.
+    """
+
+    __slots__ = ("_keys", "_qty", "sign")
+
+    def __init__(self, sign: float) -> None:
+        self.sign = sign
+        self._qty: dict[float, float] = {}
+        self._keys: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def clear(self) -> None:
+        self._qty.clear()
+        self._keys.clear()
+
+    def set(self, levels: Iterable[tuple[float, float]]) -> None:
+        sign, quantities, keys = self.sign, self._qty, self._keys
+        for price, qty in levels:
+            key = sign * price
+            if qty:
+                if key not in quantities:
+                    insort(keys, key)
+                quantities[key] = qty
+            elif quantities.pop(key, None) is not None:
+                del keys[bisect_left(keys, key)]
+        if len(keys) > MAX_LEVELS + _SLACK:
+            self._cut()
+
+    def replace_top(self, levels: list[tuple[float, float]]) -> None:
+        """Replace everything as good as the worst of `levels`, or the whole side if the message is short."""
+        whole_side = len(levels) < MAX_DEPTH_LEVELS
+        start = 0 if whole_side else bisect_left(self._keys, self.sign * levels[-1][0])
+        for key in self._keys[start:]:
+            del self._qty[key]
+        del self._keys[start:]
+        self.set(levels)
+
+    def best(self) -> float | None:
+        return self.sign * self._keys[-1] if self._keys else None
+
+    def top(self, count: int) -> Levels:
+        sign, quantities = self.sign, self._qty
+        return tuple([(sign * key, quantities[key]) for key in self._keys[: -count - 1 : -1]])
+
+    def pack(self) -> bytes:
+        return array(
+            "d", [number for key in self._keys for number in (self.sign * key, self._qty[key])]
+        ).tobytes()
+
+    def unpack(self, packed: bytes) -> None:
+        numbers = array("d")
+        numbers.frombytes(packed)
+        self._keys = [self.sign * price for price in numbers[::2]]
+        self._qty = dict(zip(self._keys, numbers[1::2], strict=True))
+
+    def _cut(self) -> None:
+        worst = len(self._keys) - MAX_LEVELS
+        for key in self._keys[:worst]:
+            del self._qty[key]
+        del self._keys[:worst]
+
+
+class OrderBook:
+    """The book of one symbol; see the module for its rules.
+
+    Attributes:
+        ok: the deltas are in unbroken sequence since a snapshot.
+        gap_count: how often the book had to be given up, for whatever cause.
+        crossed_count: how often of these because it was crossed or locked.
+    """
+
+    def __init__(self) -> None:
+        self.ok = False
+        self.gap_count = 0
+        self.crossed_count = 0
+        self._bids = _Side(1.0)
+        self._asks = _Side(-1.0)
+        self._known = False
+        self._update_id = 0
+        self._depth_id = 0
+        self._depth_bounds = (0.0, 0.0)
+
+    @property
+    def update_id(self) -> int | None:
+        """The newest update that the visible book shows; `None` while it is not known."""
+        return max(self._update_id, self._depth_id) if self._known else None
+
+    def apply_deltas(self, deltas: DeltasPayload) -> None:
+        """Apply a delta or a snapshot, or ignore it, or give the book up."""
+        if deltas.snapshot:
+            self._restart(deltas)
+        elif not self.ok:
+            if deltas.final_update_id > self._depth_id:
+                self._forget()
+        elif deltas.final_update_id <= self._update_id:
+            return
+        elif deltas.first_update_id > self._update_id + 1:
+            self._give_up()
+            self._update_id = deltas.final_update_id
+        else:
+            self._set(deltas)
+        self._refuse_crossed()
+
+    def apply_depth(self, depth: DepthPayload) -> None:
+        """Replace the visible region by the venue's own top 20, unless ours is newer."""
+        if depth.last_update_id < max(self._update_id, self._depth_id):
+            return
+        if not self.ok:
+            self._bids.clear()
+            self._asks.clear()
+        self._bids.replace_top(depth.bids)
+        self._asks.replace_top(depth.asks)
+        self._known = True
+        self._depth_id = depth.last_update_id
+        self._depth_bounds = (
+            depth.bids[-1][0] if depth.bids else float("inf"),
+            depth.asks[-1][0] if depth.asks else 0.0,
+        )
+        self._refuse_crossed()
+
+    def top(self, count: int) -> tuple[Levels, Levels]:
+        """Return bids and asks, best first, at most `count` each; empty while the book is not known."""
+        return self._bids.top(count), self._asks.top(count)
+
+    def snapshot(self) -> BookState:
+        """Return the whole state as values."""
+        return BookState(
+            self.ok,
+            self._update_id,
+            self._depth_id,
+            self._depth_bounds,
+            self.gap_count,
+            self.crossed_count,
+            self._known,
+            self._bids.pack(),
+            self._asks.pack(),
+        )
+
+    @classmethod
+    def restore(cls, state: BookState) -> "OrderBook":
+        """Return a book that goes on exactly where `state` was taken."""
+        book = cls()
+        book.ok, book.gap_count, book.crossed_count = state.ok, state.gap_count, state.crossed_count
+        book._update_id, book._depth_id = state.update_id, state.depth_id
+        book._depth_bounds, book._known = state.depth_bounds, state.known
+        book._bids.unpack(state.bids)
+        book._asks.unpack(state.asks)
+        return book
+
+    def _restart(self, snapshot: DeltasPayload) -> None:
+        if not snapshot.bids and not snapshot.asks:
+            if self.ok:
+                self._give_up()
+            self._forget()
+            return
+        self._forget()
+        self._bids.set(snapshot.bids)
+        self._asks.set(snapshot.asks)
+        self.ok = self._known = True
+        self._update_id = snapshot.final_update_id
+        self._depth_id = 0
+
+    def _set(self, deltas: DeltasPayload) -> None:
+        bids: Iterable[tuple[float, float]] = deltas.bids
+        asks: Iterable[tuple[float, float]] = deltas.asks
+        if deltas.final_update_id <= self._depth_id:
+            lowest, highest = self._depth_bounds
+            bids = [level for level in bids if level[0] < lowest]
+            asks = [level for level in asks if level[0] > highest]
+        self._bids.set(bids)
+        self._asks.set(asks)
+        self._update_id = deltas.final_update_id
+
+    def _refuse_crossed(self) -> None:
+        bid, ask = self._bids.best(), self._asks.best()
+        if bid is not None and ask is not None and bid >= ask:
+            self.crossed_count += 1
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.gap_count += 1
+        self.ok = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known = False
+        self._bids.clear()
+        self._asks.clear()

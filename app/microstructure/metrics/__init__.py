@@ -1,0 +1,1 @@
+"""One metric, one file. The stateful ones follow `contract.Metric`."""

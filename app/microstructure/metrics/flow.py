@@ -1,0 +1,105 @@
+"""Trade flow: how often and in which direction the market trades.
+
+orders_per_sec = trades in the last 10 s / 10; net_flow = Σ signed quantity over the flow window, buys
+positive, both over (as_of - window, as_of] of event time. Not known until the stream was watched for the
+whole window.
+
+Quantities are counted in whole 10⁻⁸ units, the finest step of the venue. Integer sums are exact whatever
+their order, so a restored state gives the very same number, and a flow of nothing is exactly 0.
+"""
+
+from bisect import bisect_right
+from typing import Final
+
+import msgspec
+
+from app.microstructure.events import TradeTick
+from app.microstructure.report import Flow
+from app.microstructure.rfc3339 import NANOS_PER_SECOND
+
+RATE_WINDOW_SEC: Final = 10
+_UNITS: Final = 100_000_000
+_COMPACT_AT: Final = 4096
+
+
+class FlowState(msgspec.Struct, frozen=True, array_like=True):
+    """Window contents: event times, trades at each, signed quantity of each in 10⁻⁸ units."""
+
+    times: list[int]
+    counts: list[int]
+    units: list[int]
+    last_trade_id: int
+
+
+class TradeFlow:
+    """Rate and net flow of trades; trades of one instant are one entry."""
+
+    def __init__(self, window_sec: int) -> None:
+        self._window_sec = window_sec
+        self._keep = max(window_sec, RATE_WINDOW_SEC) * NANOS_PER_SECOND
+        self._times: list[int] = []
+        self._counts: list[int] = []
+        self._units: list[int] = []
+        self._start = 0
+        self._last_trade_id = -1
+
+    def update(self, trade: TradeTick) -> None:
+        """Count a trade, unless its id was seen before."""
+        payload = trade.payload
+        if payload.trade_id <= self._last_trade_id:
+            return
+        self._last_trade_id = payload.trade_id
+        units = round(payload.qty * _UNITS)
+        self._add(int(trade.ts_event), units if payload.aggressor_side == "buy" else -units)
+
+    def value(self, as_of: int, watched_since: int) -> Flow:
+        """Return the flow at `as_of`, for a stream watched since `watched_since`."""
+        watched = as_of - watched_since
+        rate = net = None
+        if watched >= RATE_WINDOW_SEC * NANOS_PER_SECOND:
+            rate = sum(self._counts[self._first_after(as_of, RATE_WINDOW_SEC) :]) / RATE_WINDOW_SEC
+        if watched >= self._window_sec * NANOS_PER_SECOND:
+            net = sum(self._units[self._first_after(as_of, self._window_sec) :]) / _UNITS
+        return Flow(orders_per_sec=rate, net_flow=net)
+
+    def snapshot(self) -> FlowState:
+        """Return the window's contents."""
+        start = self._start
+        return FlowState(self._times[start:], self._counts[start:], self._units[start:], self._last_trade_id)
+
+    @classmethod
+    def restore(cls, state: FlowState, window_sec: int) -> "TradeFlow":
+        """Return a flow that goes on where `state` was taken."""
+        flow = cls(window_sec)
+        flow._times, flow._counts, flow._units = list(state.times), list(state.counts), list(state.units)
+        flow._last_trade_id = state.last_trade_id
+        return flow
+
+    def _add(self, time: int, units: int) -> None:
+        times = self._times
+        if not times or time > times[-1]:
+            times.append(time)
+            self._counts.append(1)
+            self._units.append(units)
+            self._expire(time - self._keep)
+            return
+        at = bisect_right(times, time) - 1
+        if at >= self._start and times[at] == time:
+            self._counts[at] += 1
+            self._units[at] += units
+        elif time > times[-1] - self._keep:  # out of order, but still inside the window
+            at = max(at + 1, self._start)
+            times.insert(at, time)
+            self._counts.insert(at, 1)
+            self._units.insert(at, units)
+
+    def _expire(self, until: int) -> None:
+        while self._times[self._start] <= until:
+            self._start += 1
+        if self._start >= _COMPACT_AT:
+            for column in (self._times, self._counts, self._units):
+                del column[: self._start]
+            self._start = 0
+
+    def _first_after(self, as_of: int, window_sec: int) -> int:
+        return bisect_right(self._times, as_of - window_sec * NANOS_PER_SECOND, lo=self._start)

@@ -1,0 +1,160 @@
+"""The report: one immutable value that becomes the JSON of `report:SYMBOL`.
+
+Field order is the order in the JSON. docs/schemas/report.json is the contract; a test holds both together.
+`None` means "not known" and becomes `null`; a quantity of nothing is never dressed up as 0.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+SCHEMA_VERSION: Final = "1.1"
+REPORT_VERSION: Final = "1.0.0"
+
+Severity = Literal["low", "medium", "high"]
+IngestionStatus = Literal["ok", "degraded", "down"]
+
+
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+class Stamp(_Part, frozen=True):
+    """What the edge knows and the market does not: the writer, the Kafka partition, the wall time in ns."""
+
+    node_id: str
+    writer_token: int
+    partition: int
+    wall_ns: int
+
+
+class Writer(_Part, frozen=True):
+    """The worker that wrote the report and the epoch under which it did."""
+
+    nodeId: str
+    writerToken: int
+
+
+class Level(_Part, frozen=True):
+    """One price level, `qty` in base units."""
+
+    price: float
+    qty: float
+
+
+class Ingestion(_Part, frozen=True):
+    """How fresh the events are; `last_event_age_ms` runs on the monotonic clock since the newest arrived."""
+
+    status: IngestionStatus
+    last_event_age_ms: int
+
+
+class Depth(_Part, frozen=True):
+    """The top 20 a side, best first, and their sums in base units."""
+
+    top_bids: tuple[Level, ...] = ()
+    top_asks: tuple[Level, ...] = ()
+    sum_bid: float | None = None
+    sum_ask: float | None = None
+    imbalance: float | None = None
+
+
+class Flow(_Part, frozen=True):
+    """Trades a second over 10 s, and signed base quantity over the flow window."""
+
+    orders_per_sec: float | None = None
+    net_flow: float | None = None
+
+
+class Wall(_Part, frozen=True):
+    """A visible level of outstanding size."""
+
+    side: Literal["bid", "ask"]
+    price: float
+    qty: float
+    severity: Severity
+
+
+class Vacuum(_Part, frozen=True):
+    """A run of thin visible levels between two prices."""
+
+    from_: float = msgspec.field(name="from")
+    to: float
+    severity: Severity
+
+
+class VolumeProfile(_Part, frozen=True):
+    """Where volume traded over `window_sec`: point of control and value area."""
+
+    POC: float
+    VAH: float
+    VAL: float
+    window_sec: int
+    trade_count: int
+
+
+class Liquidity(_Part, frozen=True):
+    """Walls, vacuums and volume profile; `None` where not known."""
+
+    walls: tuple[Wall, ...] | None = None
+    vacuums: tuple[Vacuum, ...] | None = None
+    volume_profile: VolumeProfile | None = None
+
+
+class Anomaly(_Part, frozen=True):
+    """A detected pattern."""
+
+    type: Literal["spoofing", "iceberg", "flash_crash_risk"]
+    severity: Severity
+    note: str
+
+
+class Health(_Part, frozen=True):
+    """0 (unusable) to 100, and the named components that make it up."""
+
+    score: float | None = None
+    components: dict[str, float] = {}
+
+
+class Provenance(_Part, frozen=True):
+    """Enough to reproduce the report: read the topic up to `offset` and take the same as-of time."""
+
+    partition: int
+    offset: int
+    book_update_id: int | None
+    ts_event: str
+    gap_count: int
+    book_ok: bool
+
+
+class Report(_Part, frozen=True, kw_only=True):
+    """One market report. Prices in quote units, quantities in base units, ages in milliseconds."""
+
+    schemaVersion: str = SCHEMA_VERSION
+    report_version: str = REPORT_VERSION
+    symbol: str
+    venue: str
+    generated_at: str
+    updatedAt: int
+    writer: Writer
+    data_age_ms: int
+    ingestion: Ingestion
+    last_price: float | None = None
+    change_24h_pct: float | None = None
+    high_24h: float | None = None
+    low_24h: float | None = None
+    volume_24h: float | None = None
+    best_bid: Level | None = None
+    best_ask: Level | None = None
+    spread_bps: float | None = None
+    mid_price: float | None = None
+    micro_price: float | None = None
+    depth: Depth
+    flow: Flow
+    liquidity: Liquidity
+    anomalies: tuple[Anomaly, ...] | None = None
+    health: Health
+    provenance: Provenance
+
+
+encode: Final = msgspec.json.Encoder().encode

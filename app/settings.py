@@ -1,0 +1,197 @@
+"""Every setting of every role, read from the environment and `.env`, checked before anything starts.
+
+A field is an environment variable of the same name in capitals. Its type carries what is allowed, its
+`_DESCRIPTIONS` entry what it does; `.env.example` is generated from both (`make env-example`). This module
+is the only one that reads the environment.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta
+
+from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+
+
+def _form(pattern: str, allowed: str) -> Meta:
+    """Return a constraint that says in words what its pattern allows."""
+    return Meta(pattern=pattern, description=allowed)
+
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Symbols = Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+
+
+class SettingsError(ValueError):
+    """One line that names the variable, the value and what is allowed."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings; see `.env.example` for what each does."""
+
+    symbols: Symbols = ("BTCUSDT", "ETHUSDT")
+    kafka_brokers: Annotated[
+        str, _form(r"^[^\s,:/]+:\d{1,5}(,[^\s,:/]+:\d{1,5})*$", "host:port, several separated by commas")
+    ] = "127.0.0.1:9092"
+    redis_url: Annotated[str, _form(r"^rediss?://[^\s]+$", "redis://host:port/db or rediss://…")] = (
+        "redis://127.0.0.1:6379/0"
+    )
+    redis_password: str | None = None
+    binance_api_key: str | None = None
+    binance_api_secret: str | None = None
+    binance_http_url: Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None = (
+        None
+    )
+    binance_ws_url: Annotated[str, _form(r"^wss?://[^\s]+$", "a ws:// or wss:// address")] | None = None
+    events_topic: Annotated[
+        str, _form(r"^[A-Za-z0-9._-]{1,200}$", "1 to 200 letters, digits, dots, hyphens or underscores")
+    ] = "nt.binance"
+    events_partitions: Annotated[int, Meta(ge=1, le=1024)] = 32
+    topic_replication: Annotated[int, Meta(ge=1, le=7)] = 1
+    worker_group: Annotated[
+        str, _form(r"^[A-Za-z0-9._-]{1,100}$", "1 to 100 letters, digits, dots, hyphens or underscores")
+    ] = "context8"
+    worker_data_dir: Annotated[str, Meta(min_length=1)] = "data/worker"
+    worker_web_port: Port = 6066
+    session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 6000
+    fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
+    snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    flow_window_sec: Annotated[int, Meta(ge=1, le=3600)] = 30
+    degraded_after_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    down_after_ms: Annotated[int, Meta(ge=200, le=600_000)] = 10_000
+    cache_ttl_sec: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    nt_node_id: (
+        Annotated[
+            str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")
+        ]
+        | None
+    ) = None
+    nt_metrics_port: Port = 9101
+    producer_http_port: Port = 9102
+    producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
+    reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    reader_port: Port = 8080
+    timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 150
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def dlq_topic(self) -> str:
+        """Where unusable messages go."""
+        return f"{self.events_topic}.dlq"
+
+    @property
+    def node_id(self) -> str:
+        """Name of this process in reports and logs: `NT_NODE_ID`, else host name and process id."""
+        return (
+            self.nt_node_id or f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:40]}-{os.getpid()}"
+        )
+
+
+SECRETS: Final = frozenset({"redis_password", "binance_api_key", "binance_api_secret"})
+
+_DESCRIPTIONS: Final[dict[str, str]] = {
+    "symbols": "what the producer subscribes to, separated by commas",
+    "kafka_brokers": "host:port of Kafka or Redpanda brokers, separated by commas",
+    "redis_url": "Redis or Valkey that holds the reports: redis://host:port/db or rediss://",
+    "redis_password": "password for Redis (secret)",
+    "binance_api_key": "Binance API key; public market data needs none (secret)",
+    "binance_api_secret": "Binance API secret (secret)",
+    "binance_http_url": "REST address in place of Binance's own, e.g. of `context8 exchange`",
+    "binance_ws_url": "WebSocket address in place of Binance's own",
+    "events_topic": "topic of market events; <topic>.dlq takes unusable ones",
+    "events_partitions": "partitions of the events topic: the most workers that can share it",
+    "topic_replication": "replication factor of topics that `context8 topics` creates",
+    "worker_group": "consumer group of the workers and prefix of their table topics",
+    "worker_data_dir": "folder of the RocksDB tables; one folder for each worker of a host",
+    "worker_web_port": "Faust's web port",
+    "session_timeout_ms": "silence after which the broker gives a worker's partitions away",
+    "fast_cycle_ms": "time between two reports of a symbol",
+    "snapshot_interval_ms": "time between two snapshots of a symbol's state",
+    "flow_window_sec": "event-time window of net_flow",
+    "degraded_after_ms": "age of the newest event beyond which ingestion is `degraded`",
+    "down_after_ms": "age of the newest event beyond which ingestion is `down`",
+    "cache_ttl_sec": "life of a report in Redis",
+    "nt_node_id": "name of this process in reports and logs; default host name and process id",
+    "nt_metrics_port": "Prometheus port of a worker",
+    "producer_http_port": "/health and /metrics of the producer",
+    "producer_queue_limit": "events that may wait for Kafka in the producer",
+    "reader_host": "address that the reader listens on",
+    "reader_port": "port of the reader: MCP at /mcp, HTTP beside it",
+    "timeout_ms": "limit for every answer of the reader",
+    "log_level": "how much is logged",
+}
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+    """Return the settings; variables of the environment win over those of `env_file`.
+
+    Raises:
+        SettingsError: a value is not allowed; the message names variable, value and what is allowed.
+    """
+    from_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None} if env_file else {}
+    values = {**from_file, **(os.environ if environ is None else environ)}
+    hints = get_type_hints(Settings, include_extras=True)
+    given = {
+        name: _convert(name, values[name.upper()].strip(), hint)
+        for name, hint in hints.items()
+        if values.get(name.upper(), "").strip()
+    }
+    settings = Settings(**given)
+    if settings.down_after_ms <= settings.degraded_after_ms:
+        raise SettingsError(
+            f"DOWN_AFTER_MS={settings.down_after_ms} is not allowed: "
+            f"more than DEGRADED_AFTER_MS={settings.degraded_after_ms}"
+        )
+    return settings
+
+
+def env_example() -> str:
+    """Return the text of `.env.example`: every variable with its default and what is allowed."""
+    hints = get_type_hints(Settings, include_extras=True)
+    lines = [
+        "# Every setting of context8 with its default; copy to .env and edit. Made by `make env-example`."
+    ]
+    for field in msgspec.structs.fields(Settings):
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        lines += [
+            "",
+            f"# {_DESCRIPTIONS[field.name]}; {_allowed(field.name, hints[field.name])}",
+            f"# {field.name.upper()}={'' if default is None else default}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _convert(name: str, text: str, hint: Any) -> Any:
+    raw: Any = tuple(part.strip() for part in text.split(",")) if hint is Symbols else text
+    try:
+        value = msgspec.convert(raw, hint, strict=False)
+    except msgspec.ValidationError:
+        raise _refused(name, text, hint) from None
+    if hint is Symbols and (not all(map(is_symbol, value)) or len(set(value)) < len(value)):
+        raise _refused(name, text, hint)
+    return value
+
+
+def _refused(name: str, text: str, hint: Any) -> SettingsError:
+    shown = "(hidden)" if name in SECRETS else repr(text[:120])
+    return SettingsError(f"{name.upper()}={shown} is not allowed: {_allowed(name, hint)}")
+
+
+def _allowed(name: str, hint: Any) -> str:
+    if hint is Symbols:
+        return f"a comma-separated list without repeats, each {SYMBOL_ALLOWED}"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    metas = [m for part in (hint, *get_args(hint)) for m in getattr(part, "__metadata__", ())]
+    for meta in metas:
+        if meta.ge is not None:
+            return f"a whole number from {meta.ge} to {meta.le}"
+        if meta.description:
+            return str(meta.description)
+    return "text that is not empty"

@@ -1,0 +1,139 @@
+"""The report store in Redis or Valkey: two Lua scripts make taking an epoch and publishing atomic.
+
+Lua's numbers are doubles, exact only up to 2^53, while epochs go to 2^63; so the scripts compare epochs as
+decimal text: the longer is greater, equals are compared digit by digit. Counting is left to INCR, which is
+a true 64-bit integer. The scripts are sent by their hash; a restarted server that has forgotten them is
+given their text again.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from app.stores.base import (
+    EPOCH_KEY,
+    EPOCH_LIMIT,
+    REPORT_KEY,
+    Publication,
+    StoreUnavailableError,
+)
+
+_NEWER: Final = """
+local function newer(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+"""
+
+# KEYS: epoch. ARGV: newest epoch in the table, limit. Returns the new epoch as text, '' at the limit.
+_TAKE: Final = (
+    _NEWER
+    + """
+local known = redis.call('GET', KEYS[1]) or '0'
+if newer(ARGV[1], known) then known = ARGV[1] end
+if not newer(ARGV[2], known) then return '' end
+redis.call('SET', KEYS[1], known)
+redis.call('INCR', KEYS[1])
+return redis.call('GET', KEYS[1])
+"""
+)
+
+# KEYS: epoch, report. ARGV: writer's epoch, report, life in ms. Returns 1 if written, 0 if refused.
+# A missing or older epoch is replaced: the writer took its own from the table, the durable record.
+_PUBLISH: Final = (
+    _NEWER
+    + """
+local known = redis.call('GET', KEYS[1])
+if known ~= ARGV[1] then
+  if known and newer(known, ARGV[1]) then return 0 end
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+)
+
+
+class RedisReportStore:
+    """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip."""
+
+    def __init__(self, url: str, *, password: str | None, ttl_sec: int, timeout_sec: float) -> None:
+        # Retries are the caller's: redis-py's own would hold a call for several timeouts.
+        self._redis: Redis = Redis.from_url(
+            url,
+            password=password,
+            socket_timeout=timeout_sec,
+            socket_connect_timeout=timeout_sec,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._ttl_ms = ttl_sec * 1000
+        self._take = _Script(self._redis, _TAKE)
+        self._publish = _Script(self._redis, _PUBLISH)
+
+    async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
+        """See `ReportStore.take_epochs`; one round trip for all."""
+        limit = str(EPOCH_LIMIT)
+        answers = await self._take.each(
+            ([EPOCH_KEY + symbol], [str(floor), limit]) for symbol, floor in above.items()
+        )
+        return {symbol: int(epoch) for symbol, epoch in zip(above, answers, strict=True) if epoch}
+
+    async def publish(self, publications: Sequence[Publication]) -> list[bool]:
+        """See `ReportStore.publish`; one round trip for all."""
+        answers = await self._publish.each(
+            ([EPOCH_KEY + each.symbol, REPORT_KEY + each.symbol], [str(each.epoch), each.body, self._ttl_ms])
+            for each in publications
+        )
+        return [bool(written) for written in answers]
+
+    async def read(self, symbol: str) -> bytes | None:
+        """See `ReportStore.read`."""
+        with _absence_named():
+            return cast("bytes | None", await self._redis.get(REPORT_KEY + symbol))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+class _Script:
+    """A Lua script that runs once for each of many calls in one round trip."""
+
+    def __init__(self, redis: Redis, text: str) -> None:
+        self._redis = redis
+        self._text = text
+        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def each(self, calls: Iterable[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Return the script's answer to each call's keys and arguments."""
+        every = list(calls)
+        if not every:
+            return []
+        with _absence_named():
+            try:
+                return await self._run(every)
+            except NoScriptError:
+                await self._redis.script_load(self._text)
+                return await self._run(every)
+
+    async def _run(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.evalsha(self._sha, len(keys), *keys, *args)
+            return await pipe.execute()
+
+
+@contextmanager
+def _absence_named() -> Iterator[None]:
+    try:
+        yield
+    except ResponseError:
+        raise  # the server answered: a fault of ours or of its set-up, not absence
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailableError(f"Redis is away: {type(error).__name__}: {error}") from error

@@ -1,0 +1,90 @@
+"""The topics of a deployment, created beforehand so that partition counts are right from the start.
+
+A table's changelog must have as many partitions as its source topic, and Kafka's own topic creation on
+first use would give both the broker's default. Workers and producers therefore never create topics.
+"""
+
+from typing import Final
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from app.settings import Settings
+
+_HOUR_MS: Final = 3_600_000
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+class TopicMismatchError(Exception):
+    """A topic exists with another number of partitions; one line says which and what to do."""
+
+
+def plan(settings: Settings) -> list[TopicSpec]:
+    """Return every topic that producer and workers use."""
+    partitions = settings.events_partitions
+    return [
+        TopicSpec(settings.events_topic, partitions, {"retention.ms": str(24 * _HOUR_MS)}),
+        TopicSpec(settings.dlq_topic, 1, {"retention.ms": str(7 * 24 * _HOUR_MS)}),
+        TopicSpec(
+            changelog_name(settings),
+            partitions,
+            # Snapshots replace each other within seconds: compact early, in small segments.
+            {
+                "cleanup.policy": "compact",
+                "segment.ms": "600000",
+                "segment.bytes": "67108864",
+                "min.cleanable.dirty.ratio": "0.1",
+                "delete.retention.ms": "3600000",
+                "max.message.bytes": "8388608",
+            },
+        ),
+    ]
+
+
+def changelog_name(settings: Settings) -> str:
+    """Return the changelog topic of the snapshot table, as Faust names it."""
+    return f"{settings.worker_group}-snapshots-changelog"
+
+
+async def ensure(settings: Settings) -> dict[str, str]:
+    """Create what is missing and check what exists; return `created` or `exists` by topic.
+
+    Raises:
+        TopicMismatchError: a topic exists with another number of partitions.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    await admin.start()
+    try:
+        return {
+            spec.name: await _ensure_one(admin, spec, settings.topic_replication) for spec in plan(settings)
+        }
+    finally:
+        await admin.close()
+
+
+async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: int) -> str:
+    response = await admin.create_topics(
+        [NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)]
+    )
+    code = response.topic_errors[0][1]
+    if code == 0:
+        return "created"
+    if code != TopicAlreadyExistsError.errno:
+        raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")
+    (described,) = await admin.describe_topics([spec.name])
+    found = len(described["partitions"])
+    if found != spec.partitions:
+        raise TopicMismatchError(
+            f"topic {spec.name} has {found} partitions, {spec.partitions} are wanted: "
+            f"set EVENTS_PARTITIONS={found}, "
+            f"or delete the topic and its changelog to change the number"
+        )
+    return "exists"

@@ -1,0 +1,200 @@
+"""A Faust transport that delivers each fetched partition batch as one stream item.
+
+Faust's cost is per message: two tasks, a lock and a sensor call each. This transport folds the records that
+one fetch returned for a partition into a single record whose value is the list, so that this cost is paid
+once a batch. An agent on a *batched topic* then reads::
+
+    async for records in stream:          # list[aiokafka.ConsumerRecord], one partition, offsets rising
+        for record in records: ...
+
+Everything else (assignment, tables, changelogs, standbys, flow control, back-pressure) is Faust's own. What
+changes, and why:
+
+* **Commits.** A batched topic is declared with `acks=False`: Faust then neither acks nor commits it, and
+  nothing runs ahead of the state. Offsets are committed by `Consumer.commit_source`, called when the
+  snapshots that cover them are safely in the changelog.
+* **Resume after the seek.** Stock Faust resumes stream partitions before it seeks them to the committed
+  offsets, and empties the agents' queues afterwards: what was fetched in between is lost. Here the resume
+  waits for the seek.
+* **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
+  while no partition is active; both stop every partition of a worker during a rebalance.
+* **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
+* **A hook before partitions go**, so that the worker can save and commit what it has.
+
+The measurements behind each are in docs/adr/0006-batch-transport.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import faust
+from aiokafka import ConsumerRecord
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+FETCH_MAX_WAIT_MS: Final = 25
+_POLL_SEC: Final = 0.04
+_IDLE_SEC: Final = 0.005
+_PREFETCH_BACKOFF_SEC: Final = 0.01
+_RETRY_BACKOFF_MS: Final = 20
+
+Records = Mapping[TP, list[Any]]
+
+
+class RecordBatch:
+    """One partition's fetched records in the shape of a record, carrying the offset of the last."""
+
+    __slots__ = ("offset", "partition", "timestamp", "timestamp_type", "topic", "value")
+
+    headers = None
+    key = None
+    checksum = None
+    serialized_key_size = 0
+    serialized_value_size = 0
+
+    def __init__(self, records: list[ConsumerRecord]) -> None:
+        last = records[-1]
+        self.topic = last.topic
+        self.partition = last.partition
+        self.offset = last.offset
+        self.timestamp = last.timestamp
+        self.timestamp_type = last.timestamp_type
+        self.value = records
+
+
+def fold(fetched: Records, batched_topics: frozenset[str], changelog_topics: frozenset[str]) -> Records:
+    """Return `fetched` with one batch per batched partition, and the last record per changelog key.
+
+    Only a changelog's newest value of a key counts; leaving the older ones out saves a restore their cost.
+    """
+    folded: dict[TP, list[Any]] = {}
+    for tp, records in fetched.items():
+        if not records:
+            continue
+        if tp.topic in batched_topics:
+            folded[tp] = [RecordBatch(records)]
+        elif tp.topic in changelog_topics:
+            newest = {record.key: record for record in records}
+            folded[tp] = sorted(newest.values(), key=lambda record: record.offset)
+        else:
+            folded[tp] = records
+    return folded
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """The thread that runs aiokafka's consumer, with short waits."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._retry_backoff_ms = _RETRY_BACKOFF_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._consumer._fetcher._prefetch_backoff = _PREFETCH_BACKOFF_SEC
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer with batches; see the module for what differs from stock and why."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Faust's own __init__ already calls methods that are overridden here.
+        self._waiting_for_seek: set[TP] = set()
+        self._sought = True
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit_source(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit the next offsets to read of batched partitions; False if the group did not take them."""
+        # A commit in flight swallows the ones that join it, so wait for it first.
+        await self.maybe_wait_for_commit_to_finish()
+        ahead = {tp: offset for tp, offset in offsets.items() if self._should_commit(tp, offset)}
+        return bool(await self._commit_offsets(ahead)) if ahead else False
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Records:  # noqa: ASYNC109
+        fetched = await super()._getmany(active_partitions, min(timeout, _POLL_SEC))
+        return fold(fetched, self.app.batched_topics, frozenset(self.app.tables.changelog_topics))
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Records | None, set[TP] | None]:  # noqa: ASYNC109
+        while not self.should_stop:
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)
+            active = set(self._get_active_partitions())
+            if active:
+                return await self._getmany(active, timeout), active
+            await asyncio.sleep(_IDLE_SEC)
+        return None, set()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume fetching, for streams in a rebalance only once they were sought (`resume_flow`)."""
+        now = set(tps)
+        streams = {tp for tp in now if not self._is_changelog_tp(tp)} if self.app.rebalancing else set()
+        if streams:
+            self._waiting_for_seek |= streams
+            self._sought = False
+        super().resume_partitions(now - streams)
+
+    async def perform_seek(self) -> None:
+        """Seek to the committed offsets."""
+        await super().perform_seek()
+        self._sought = True
+
+    def resume_flow(self) -> None:
+        """Let records through again, now also those of sought streams."""
+        if self._waiting_for_seek and self._sought:
+            waiting, self._waiting_for_seek = self._waiting_for_seek, set()
+            super().resume_partitions(waiting)
+        super().resume_flow()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let the worker save and commit while the partitions are still its own, then give them up."""
+        self._waiting_for_seek = set()
+        await self.hand_over()
+        await super().on_partitions_revoked(revoked)
+
+    async def hand_over(self) -> None:
+        """Stop the flow of records, drop those not yet processed, and let the worker save and commit."""
+        if self.assignment():
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.app.before_revoke()
+
+
+class Transport(driver.Transport):
+    """Faust's transport with this module's consumer."""
+
+    Consumer = Consumer
+
+
+class BatchApp(faust.App):
+    """A Faust app on this transport.
+
+    Attributes:
+        batched_topics: topics that are delivered in batches.
+        before_revoke: awaited while partitions that may go, in a rebalance or at the end, are still our own.
+    """
+
+    def __init__(self, *args: Any, batched_topics: Iterable[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batched_topics = frozenset(batched_topics)
+        self.before_revoke: Callable[[], Awaitable[None]] = _nothing
+
+    async def _stop_consumer(self) -> None:
+        if self._consumer is not None:
+            with suppress(ConsumerNotStarted):
+                await self._consumer.hand_over()
+        await super()._stop_consumer()
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+
+async def _nothing() -> None:
+    pass

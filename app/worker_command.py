@@ -1,0 +1,24 @@
+"""`context8 worker`: `faust worker` for this app, with its settings checked first."""
+
+import argparse
+import os
+import sys
+
+from app.settings import SettingsError, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that differ between the workers of one host."""
+    parser.add_argument("--web-port", type=int, help="Faust's web port with /health; default WORKER_WEB_PORT")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become `python -m app worker`; does not return unless a setting is wrong."""
+    try:
+        load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    options = ["--web-port", str(args.web_port)] if args.web_port else []
+    # A process of its own image: Faust wants to choose the event loop before anything else is imported.
+    os.execv(sys.executable, [sys.executable, "-m", "app", "worker", *options])  # noqa: S606

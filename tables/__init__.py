@@ -1,0 +1,1 @@
+"""Durable state: symbol snapshots in a RocksDB-backed Faust table with a changelog."""
