@@ -35,6 +35,4 @@ class DeadLetters:
                 "source_offset": str(record.offset).encode(),
             },
         )
-        sent.add_done_callback(
-            lambda future: done() if not future.cancelled() and not future.exception() else None
-        )
+        sent.add_done_callback(lambda future: done() if not future.cancelled() and not future.exception() else None)

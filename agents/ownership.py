@@ -83,9 +83,7 @@ class Ownership:
         self._owned.symbols[record.symbol] = OwnedSymbol(
             engine, partition, table_epoch=record.epoch, arrived_ns=self._monotonic_ns()
         )
-        logger.info(
-            "restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol}
-        )
+        logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
 
     def _grant(self, name: str, epoch: int | None) -> None:
         symbol = self._owned.symbols.get(name)

@@ -76,9 +76,7 @@ class Reports:
         symbol = self._owned.symbols.get(name)
         if symbol is not None and symbol.epoch == publication.epoch:
             symbol.fenced = True
-            logger.warning(
-                "epoch %d refused: a newer writer exists", publication.epoch, extra={"symbol": name}
-            )
+            logger.warning("epoch %d refused: a newer writer exists", publication.epoch, extra={"symbol": name})
 
     def _observe(self) -> None:
         now_ns, wall_ns = self._monotonic_ns(), self._wall_ns()

@@ -39,3 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         return int(import_module(_COMMANDS[parsed.command]).run(parsed))
     except KeyboardInterrupt:
         return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -64,9 +64,7 @@ def _consume(app: BatchApp, config: Settings, owned: Owned, params: EngineParams
     dead_letters = DeadLetters(app, config.dlq_topic)
     intake = Intake(owned, params, config.events_partitions, dead_letters.send)
     # acks=False: offsets are committed behind snapshots, not behind the agent (app/transport.py).
-    topic = app.topic(
-        config.events_topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
-    )
+    topic = app.topic(config.events_topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
 
     @app.agent(topic, name="events", concurrency=1)
     async def on_events(stream: Any) -> None:

@@ -45,9 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     binance_api_key: str | None = None
     binance_api_secret: str | None = None
-    binance_http_url: Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None = (
-        None
-    )
+    binance_http_url: Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None = None
     binance_ws_url: Annotated[str, _form(r"^wss?://[^\s]+$", "a ws:// or wss:// address")] | None = None
     events_topic: Annotated[
         str, _form(r"^[A-Za-z0-9._-]{1,200}$", "1 to 200 letters, digits, dots, hyphens or underscores")
@@ -67,10 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     down_after_ms: Annotated[int, Meta(ge=200, le=600_000)] = 10_000
     cache_ttl_sec: Annotated[int, Meta(ge=1, le=86_400)] = 300
     nt_node_id: (
-        Annotated[
-            str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")
-        ]
-        | None
+        Annotated[str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")] | None
     ) = None
     nt_metrics_port: Port = 9101
     producer_http_port: Port = 9102
@@ -88,9 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def node_id(self) -> str:
         """Name of this process in reports and logs: `NT_NODE_ID`, else host name and process id."""
-        return (
-            self.nt_node_id or f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:40]}-{os.getpid()}"
-        )
+        return self.nt_node_id or f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:40]}-{os.getpid()}"
 
 
 SECRETS: Final = frozenset({"redis_password", "binance_api_key", "binance_api_secret"})
@@ -154,9 +147,7 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
 def env_example() -> str:
     """Return the text of `.env.example`: every variable with its default and what is allowed."""
     hints = get_type_hints(Settings, include_extras=True)
-    lines = [
-        "# Every setting of context8 with its default; copy to .env and edit. Made by `make env-example`."
-    ]
+    lines = ["# Every setting of context8 with its default; copy to .env and edit. Made by `make env-example`."]
     for field in msgspec.structs.fields(Settings):
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         lines += [

@@ -6,9 +6,7 @@ Symbol labels come only from events that passed the contract's checks.
 from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS = Counter("context8_events", "Market events applied", ["symbol", "type"])
-EVENTS_RATE = Gauge(
-    "context8_events_rate", "Market events a second over the last reporting cycles", ["symbol", "type"]
-)
+EVENTS_RATE = Gauge("context8_events_rate", "Market events a second over the last reporting cycles", ["symbol", "type"])
 STREAM_LAG_MS = Gauge("context8_stream_lag_ms", "Wall clock minus newest event time, at least 0", ["symbol"])
 REPORT_AGE_MS = Gauge("context8_report_age_ms", "Time since the symbol's last written report", ["symbol"])
 CALC_LATENCY_MS = Histogram(

@@ -63,17 +63,13 @@ async def ensure(settings: Settings) -> dict[str, str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
     await admin.start()
     try:
-        return {
-            spec.name: await _ensure_one(admin, spec, settings.topic_replication) for spec in plan(settings)
-        }
+        return {spec.name: await _ensure_one(admin, spec, settings.topic_replication) for spec in plan(settings)}
     finally:
         await admin.close()
 
 
 async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: int) -> str:
-    response = await admin.create_topics(
-        [NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)]
-    )
+    response = await admin.create_topics([NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)])
     code = response.topic_errors[0][1]
     if code == 0:
         return "created"

@@ -21,4 +21,4 @@ def run(args: argparse.Namespace) -> int:
         return 2
     options = ["--web-port", str(args.web_port)] if args.web_port else []
     # A process of its own image: Faust wants to choose the event loop before anything else is imported.
-    os.execv(sys.executable, [sys.executable, "-m", "app", "worker", *options])  # noqa: S606
+    return os.execv(sys.executable, [sys.executable, "-m", "app", "worker", *options])  # noqa: S606

@@ -82,9 +82,7 @@ class SnapshotTable:
     def epochs(self, partition: int, symbol: str) -> list[int]:
         """Return every epoch under which `symbol` has a snapshot."""
         keys = (bytes(key) for key in self._table.data._db_for_partition(partition).keys())  # noqa: SIM118
-        return [
-            epoch for name, epoch in (decode_key(key) for key in keys if key != _OFFSET_KEY) if name == symbol
-        ]
+        return [epoch for name, epoch in (decode_key(key) for key in keys if key != _OFFSET_KEY) if name == symbol]
 
     def save(self, partition: int, record: SnapshotRecord) -> asyncio.Future[Any]:
         """Write a snapshot; the future is done when the changelog's brokers have it."""

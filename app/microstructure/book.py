@@ -100,9 +100,7 @@ class _Side:
         return tuple([(sign * key, quantities[key]) for key in self._keys[: -count - 1 : -1]])
 
     def pack(self) -> bytes:
-        return array(
-            "d", [number for key in self._keys for number in (self.sign * key, self._qty[key])]
-        ).tobytes()
+        return array("d", [number for key in self._keys for number in (self.sign * key, self._qty[key])]).tobytes()
 
     def unpack(self, packed: bytes) -> None:
         numbers = array("d")

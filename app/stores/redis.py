@@ -79,9 +79,7 @@ class RedisReportStore:
     async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
         """See `ReportStore.take_epochs`; one round trip for all."""
         limit = str(EPOCH_LIMIT)
-        answers = await self._take.each(
-            ([EPOCH_KEY + symbol], [str(floor), limit]) for symbol, floor in above.items()
-        )
+        answers = await self._take.each(([EPOCH_KEY + symbol], [str(floor), limit]) for symbol, floor in above.items())
         return {symbol: int(epoch) for symbol, epoch in zip(above, answers, strict=True) if epoch}
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.partitioner import DefaultPartitioner
+
+from agents.intake import Intake, home_partition
+from agents.owned import Owned, PartitionProgress
+from app.microstructure.engine import EngineParams, SymbolEngine
+from app.microstructure.events import BadEventError, Event
+from support.markets import trade
+from support.records import PARTITIONS, record
+
+HOME = home_partition("BTCUSDT", PARTITIONS)
+
+
+class Aside:
+    """Dead letters that are acknowledged when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[ConsumerRecord, BadEventError, Callable[[], None]]] = []
+
+    def __call__(self, bad: ConsumerRecord, error: BadEventError, done: Callable[[], None]) -> None:
+        self.sent.append((bad, error, done))
+
+
+@pytest.fixture
+def owned() -> Owned:
+    owned = Owned()
+    owned.partitions = {partition: PartitionProgress() for partition in range(PARTITIONS)}
+    return owned
+
+
+@pytest.fixture
+def aside() -> Aside:
+    return Aside()
+
+
+@pytest.fixture
+def intake(owned: Owned, aside: Aside) -> Intake:
+    return Intake(owned, EngineParams(), PARTITIONS, aside, monotonic_ns=lambda: 77)
+
+
+def test_home_is_where_every_kafka_client_puts_the_key() -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT", "A1", "X" * 20):
+        partitions = list(range(PARTITIONS))
+        assert home_partition(symbol, PARTITIONS) == DefaultPartitioner()(symbol.encode(), partitions, partitions)
+
+
+def test_events_reach_the_engine_of_their_symbol(intake: Intake, owned: Owned) -> None:
+    intake.take([record(trade(1), 5), record(trade(2), 6)])
+    symbol = owned.symbols["BTCUSDT"]
+    assert (symbol.engine.offset, symbol.partition, symbol.arrived_ns) == (6, HOME, 77)
+    assert symbol.uncovered == 5
+    assert owned.partitions[HOME].position == 6
+
+
+def test_an_event_seen_before_changes_nothing(intake: Intake, owned: Owned) -> None:
+    intake.take([record(trade(1), 5)])
+    symbol = owned.symbols["BTCUSDT"]
+    symbol.snapshot_taken()
+    symbol.snapshot_acknowledged()
+    intake.take([record(trade(1), 5)])
+    assert symbol.uncovered is None
+
+
+def test_rubbish_goes_aside_with_its_reason_and_the_stream_goes_on(intake: Intake, owned: Owned, aside: Aside) -> None:
+    intake.take([record(b"{", 5, partition=HOME), record(trade(1), 6)])
+    ((bad, error, done),) = aside.sent
+    assert (bad.offset, error.reason) == (5, "malformed_json")
+    assert owned.symbols["BTCUSDT"].engine.offset == 6
+    assert owned.committable() == {HOME: 5}, "not before it is safe in the dead-letter topic"
+    done()
+    assert owned.committable() == {HOME: 6}
+
+
+def test_rubbish_that_is_read_again_is_not_sent_aside_again(intake: Intake, aside: Aside) -> None:
+    for _ in range(2):
+        intake.take([record(b"{", 5)])
+    assert len(aside.sent) == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_symbol_in_a_foreign_partition_goes_aside(intake: Intake, owned: Owned, aside: Aside, known: bool) -> None:
+    if known:
+        intake.take([record(trade(1), 1)])
+    intake.take([record(trade(2), 2, partition=(HOME + 1) % PARTITIONS)])
+    assert [error.reason for _, error, _ in aside.sent] == ["wrong_partition"]
+    assert ("BTCUSDT" in owned.symbols) is known
+
+
+def test_a_fault_in_the_engine_sets_the_record_aside_and_the_stream_goes_on(
+    intake: Intake, owned: Owned, aside: Aside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = SymbolEngine.apply
+
+    def faulty(self: SymbolEngine, event: Event, offset: int) -> bool:
+        if offset == 5:
+            raise ZeroDivisionError
+        return apply(self, event, offset)
+
+    monkeypatch.setattr(SymbolEngine, "apply", faulty)
+    intake.take([record(trade(1), 5), record(trade(2), 6)])
+    assert [error.reason for _, error, _ in aside.sent] == ["engine_error"]
+    assert owned.symbols["BTCUSDT"].engine.offset == 6
+
+
+def test_records_of_a_partition_that_is_not_ours_are_left_alone(intake: Intake, owned: Owned) -> None:
+    del owned.partitions[HOME]
+    intake.take([record(trade(1), 5)])
+    assert owned.symbols == {}

@@ -1,0 +1,130 @@
+import pytest
+
+from agents.owned import Owned
+from agents.ownership import Ownership
+from app.microstructure.engine import EngineParams, SymbolEngine
+from app.stores.base import EPOCH_LIMIT, StoreUnavailableError
+from app.stores.memory import MemoryReportStore
+from support.markets import trade
+from tables.snapshots import SnapshotRecord
+
+PARAMS = EngineParams()
+
+
+def saved(symbol: str, epoch: int, offset: int) -> SnapshotRecord:
+    engine = SymbolEngine(symbol, PARAMS)
+    engine.apply(trade(1, symbol=symbol), offset)
+    return SnapshotRecord(symbol, epoch, engine.snapshot())
+
+
+class Setting:
+    """A worker's bookkeeping over a table in a dictionary and a store in memory."""
+
+    def __init__(self) -> None:
+        self.table: dict[int, dict[str, SnapshotRecord]] = {}
+        self.store = MemoryReportStore(300, now=lambda: 0.0)
+        self.owned = Owned()
+        self.ownership = Ownership(
+            self.owned, PARAMS, lambda partition: self.table.get(partition, {}), self.store, lambda: 55
+        )
+
+    def save(self, partition: int, record: SnapshotRecord) -> None:
+        self.table.setdefault(partition, {})[record.symbol] = record
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+async def test_a_partition_that_comes_brings_its_symbols_with_a_new_epoch(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", epoch=6, offset=40))
+    setting.ownership.assign([3])
+    symbol = setting.owned.symbols["BTCUSDT"]
+    assert (symbol.engine.offset, symbol.table_epoch, symbol.epoch, symbol.arrived_ns) == (40, 6, None, 55)
+    await setting.ownership.take_epochs()
+    assert symbol.epoch == 7
+    assert symbol.needs_snapshot, "the new epoch must reach the table"
+
+
+async def test_a_partition_that_goes_takes_its_symbols_along(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 1, 40))
+    setting.save(4, saved("ETHUSDT", 1, 50))
+    setting.ownership.assign([3, 4])
+    setting.ownership.assign([4])
+    assert set(setting.owned.symbols) == {"ETHUSDT"}
+    assert set(setting.owned.partitions) == {4}
+
+
+async def test_a_symbol_that_stays_keeps_its_hot_state_and_its_epoch(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 1, 40))
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    symbol = setting.owned.symbols["BTCUSDT"]
+    symbol.engine.apply(trade(2), 41)
+    setting.ownership.assign([3, 4])
+    await setting.ownership.take_epochs()
+    assert setting.owned.symbols["BTCUSDT"] is symbol
+    assert (symbol.epoch, symbol.engine.offset) == (2, 41)
+
+
+async def test_a_symbol_that_somebody_else_wrote_in_between_is_taken_from_the_table(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 1, 40))
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    setting.save(3, saved("BTCUSDT", 5, 90))
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    symbol = setting.owned.symbols["BTCUSDT"]
+    assert (symbol.engine.offset, symbol.epoch) == (90, 6)
+
+
+async def test_a_fenced_symbol_that_comes_back_starts_anew_from_the_table(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 1, 40))
+    setting.ownership.assign([3])
+    setting.owned.symbols["BTCUSDT"].fenced = True
+    setting.ownership.assign([3])
+    assert not setting.owned.symbols["BTCUSDT"].fenced
+
+
+async def test_a_snapshot_that_cannot_be_read_gives_an_empty_engine_but_keeps_the_epoch(
+    setting: Setting,
+) -> None:
+    setting.save(3, SnapshotRecord("BTCUSDT", 9, b"damaged"))
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    symbol = setting.owned.symbols["BTCUSDT"]
+    assert (symbol.engine.offset, symbol.epoch) == (-1, 10)
+
+
+async def test_an_emptied_store_cannot_make_epochs_fall(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 6, 40))
+    setting.store = MemoryReportStore(300, now=lambda: 0.0)
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    assert setting.owned.symbols["BTCUSDT"].epoch == 7
+
+
+async def test_a_store_that_is_away_is_asked_again_in_the_next_cycle(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> dict[str, int]:
+        raise StoreUnavailableError("gone")
+
+    setting.save(3, saved("BTCUSDT", 6, 40))
+    setting.ownership.assign([3])
+    with monkeypatch.context() as patch:
+        patch.setattr(setting.store, "take_epochs", away)
+        await setting.ownership.take_epochs()
+    assert setting.owned.symbols["BTCUSDT"].epoch is None
+    await setting.ownership.take_epochs()
+    assert setting.owned.symbols["BTCUSDT"].epoch == 7
+
+
+async def test_a_symbol_whose_epochs_are_used_up_is_not_written_any_more(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", EPOCH_LIMIT, 40))
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    symbol = setting.owned.symbols["BTCUSDT"]
+    assert symbol.fenced
+    assert symbol.epoch is None

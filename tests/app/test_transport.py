@@ -1,0 +1,40 @@
+from collections import defaultdict
+
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.transport import RecordBatch, fold
+from support.records import record
+
+EVENTS, CHANGELOG, OTHER = TP("events", 0), TP("log", 0), TP("other", 0)
+
+
+def records(keys: list[bytes]) -> list[object]:
+    return [record(b"x", offset, key=key) for offset, key in enumerate(keys)]
+
+
+def folded(fetched: dict[TP, list[object]]) -> dict[TP, list[object]]:
+    return dict(fold(fetched, frozenset({"events"}), frozenset({"log"})))
+
+
+def test_a_batched_topic_gives_one_item_that_carries_all_and_the_last_offset() -> None:
+    fetched = records([b"A", b"B", b"A"])
+    (batch,) = folded({EVENTS: fetched})[EVENTS]
+    assert isinstance(batch, RecordBatch)
+    assert (batch.offset, batch.value) == (2, fetched)
+
+
+def test_other_topics_are_left_alone_and_empty_fetches_left_out() -> None:
+    fetched = records([b"A", b"A"])
+    assert folded({OTHER: fetched, EVENTS: []}) == {OTHER: fetched}
+
+
+@given(st.lists(st.sampled_from([b"A", b"B", b"C"])))
+def test_a_changelog_keeps_the_last_record_of_each_key_in_order(keys: list[bytes]) -> None:
+    fetched = records(keys)
+    kept = folded({CHANGELOG: fetched}).get(CHANGELOG, [])
+    last: dict[bytes, int] = defaultdict(int)
+    for offset, key in enumerate(keys):
+        last[key] = offset
+    assert [each.offset for each in kept] == sorted(last.values())  # type: ignore[attr-defined]

@@ -1,0 +1,80 @@
+"""The real servers and the recorded tape, for every test that asks for them.
+
+Kafka and Redis are started once per test session, on free ports. A test keeps apart from the others through
+`topic_prefix`, and through `redis_url`, which hands out an empty Redis. Where a service cannot be started the
+test is skipped and says why; with CI=true in the environment it fails, so that nothing is left out unseen.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.stack.errors import StackError
+from app.stack.kafka import KafkaBroker
+from app.stack.redis import RedisServer
+
+_TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"
+
+
+def _started[Server: (KafkaBroker, RedisServer)](make: Callable[[], Server]) -> Server:
+    """Return the server that `make` gives, started; otherwise end the test with the reason."""
+    try:
+        server = make()
+        server.start()
+    except StackError as error:
+        reason = str(error)
+    else:
+        return server
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason.splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """Give the session's broker. Never stop it: a test that needs that starts a broker of its own."""
+    broker = _started(lambda: KafkaBroker(tmp_path_factory.mktemp("kafka")))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_broker: KafkaBroker) -> str:
+    """Give the address of the session's broker, `host:port`."""
+    return kafka_broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Give the session's Redis. Never stop it: a test that needs that starts a server of its own."""
+    server = _started(lambda: RedisServer(tmp_path_factory.mktemp("redis")))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """Give the address of the session's Redis, emptied for this test."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """Give a start for names of topics and groups that no other test uses."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:40].strip("-")
+    return f"{readable}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def tape_path() -> Path:
+    """Give the recorded BTCUSDT tape; it lies beside the project and is not part of it."""
+    if not _TAPE.exists():
+        pytest.skip(f"the recorded tape is not there: {_TAPE}")
+    return _TAPE

@@ -1,0 +1,51 @@
+"""The JSON Schemas of docs/schemas as fast validators, and a watch that holds every report to them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from app.microstructure.engine import SymbolEngine
+from app.microstructure.report import Report, Stamp, encode
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def _validator(name: str) -> Any:
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    return jsonschema_rs.validator_for(schema, validate_formats=True)
+
+
+_EVENT = _validator("events")
+_REPORT = _validator("report")
+
+
+def validate_event(value: bytes) -> None:
+    """Raise if the bytes are no event of the contract."""
+    _EVENT.validate(json.loads(value))
+
+
+def validate_report(body: bytes | str) -> dict[str, Any]:
+    """Return the report as a dictionary; raise if the bytes are none of the contract."""
+    report: dict[str, Any] = json.loads(body)
+    _REPORT.validate(report)
+    return report
+
+
+@contextmanager
+def every_report_checked() -> Iterator[None]:
+    """Hold each report that any engine makes to the schema, in whatever test."""
+    make = SymbolEngine.report
+
+    def checked(self: SymbolEngine, as_of: int, stamp: Stamp) -> Report:
+        report = make(self, as_of, stamp)
+        validate_report(encode(report))
+        return report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SymbolEngine, "report", checked)
+        yield

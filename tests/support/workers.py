@@ -1,0 +1,137 @@
+"""Real worker processes on a real broker and a real Redis, and the events to feed them."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from app import topics
+from app.microstructure.events import Event
+from app.settings import Settings
+from app.stack.ports import free_ports
+from app.stack.process import Child
+from support.records import event_bytes
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+LIMIT_SEC = 60.0
+
+
+class Deployment:
+    """Topics and settings of one test's system; workers are started with `worker`."""
+
+    def __init__(self, kafka: str, redis_url: str, prefix: str, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Settings(
+            kafka_brokers=kafka,
+            redis_url=redis_url,
+            events_topic=f"{prefix}.events",
+            worker_group=prefix,
+            events_partitions=PARTITIONS,
+            session_timeout_ms=1500,
+            snapshot_interval_ms=200,
+        )
+
+    async def create_topics(self) -> None:
+        """Create the topics of this deployment."""
+        await topics.ensure(self.settings)
+
+    def worker(self, name: str, **changes: str) -> "Worker":
+        """Return a worker that is not started yet, with a data folder of its own."""
+        metrics_port, web_port = free_ports(2)
+        env = {
+            "KAFKA_BROKERS": self.settings.kafka_brokers,
+            "REDIS_URL": self.settings.redis_url,
+            "EVENTS_TOPIC": self.settings.events_topic,
+            "WORKER_GROUP": self.settings.worker_group,
+            "EVENTS_PARTITIONS": str(PARTITIONS),
+            "SESSION_TIMEOUT_MS": str(self.settings.session_timeout_ms),
+            "SNAPSHOT_INTERVAL_MS": str(self.settings.snapshot_interval_ms),
+            "WORKER_DATA_DIR": str(self.folder / name),
+            "NT_NODE_ID": name,
+            "NT_METRICS_PORT": str(metrics_port),
+            "WORKER_WEB_PORT": str(web_port),
+        }
+        return Worker(name, env | changes, self.folder / f"{name}.log", web_port, metrics_port)
+
+    async def send(self, events: Iterable[Event], delay: float = 0.0) -> None:
+        """Publish events in order, as the producer does."""
+        await self.send_raw(((event.symbol.encode(), event_bytes(event)) for event in events), delay)
+
+    async def send_raw(self, records: Iterable[tuple[bytes | None, bytes | None]], delay: float = 0.0) -> None:
+        """Publish keys and values in order."""
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka_brokers, enable_idempotence=True, linger_ms=2
+        ) as producer:
+            for key, value in records:
+                await producer.send(self.settings.events_topic, value, key=key)
+                await asyncio.sleep(delay)
+
+    async def read_topic(self, topic: str, partitions: int) -> list[Any]:
+        """Return every record of a topic as it is now."""
+        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_brokers,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        ) as consumer:
+            consumer.assign(tps)
+            left = await consumer.end_offsets(tps)
+            found: list[Any] = []
+            while any([await consumer.position(tp) < end for tp, end in left.items()]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(records)
+            return found
+
+    async def committed(self) -> Mapping[int, int]:
+        """Return the group's committed offsets of the events topic by partition."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(self.settings.worker_group)
+        finally:
+            await admin.close()
+        return {tp.partition: meta.offset for tp, meta in offsets.items() if tp.topic == self.settings.events_topic}
+
+
+class Worker(Child):
+    """A worker process."""
+
+    def __init__(self, name: str, env: Mapping[str, str], log: Path, web_port: int, metrics_port: int) -> None:
+        super().__init__(name, [sys.executable, "-m", "app", "worker"], log=log, env=env, cwd=ROOT)
+        self.web_port = web_port
+        self.metrics_port = metrics_port
+
+    async def health(self) -> dict[str, Any]:
+        """Return what /health says, an empty dictionary while nobody answers."""
+        try:
+            return dict(json.loads(await self._get(self.web_port, "/health")))
+        except (OSError, aiohttp.ClientError, ValueError):
+            return {}
+
+    async def metrics(self) -> str:
+        """Return the Prometheus page."""
+        return await self._get(self.metrics_port, "/metrics")
+
+    async def _get(self, port: int, path: str) -> str:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        ):
+            return await answer.text()
+
+
+async def eventually[T](look: Callable[[], Awaitable[T | None]], what: str, limit_sec: float = LIMIT_SEC) -> T:
+    """Return the first true value of `look`; fail with `what` if there is none within the limit."""
+    deadline = time.monotonic() + limit_sec
+    while not (value := await look()):
+        assert time.monotonic() < deadline, f"not within {limit_sec:g} s: {what}"
+        await asyncio.sleep(0.02)
+    return value
