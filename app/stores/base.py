@@ -18,7 +18,7 @@ EPOCH_KEY: Final = "report:writer:token:"
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot be reached or did not answer in time; trying again later is right."""
+    """The store cannot be reached, did not answer in time or refuses; trying again later is right."""
 
 
 class Publication(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from app.stores.base import (
     EPOCH_KEY,
@@ -131,7 +131,5 @@ class _Script:
 def _absence_named() -> Iterator[None]:
     try:
         yield
-    except ResponseError:
-        raise  # the server answered: a fault of ours or of its set-up, not absence
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailableError(f"Redis is away: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"Redis is away or refuses: {type(error).__name__}: {error}") from error

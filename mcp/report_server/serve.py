@@ -1,0 +1,118 @@
+"""Runs the reader: settings and store in, a served transport out. The only module here that owns a process.
+
+It starts whether or not Redis is there. Over HTTP, SIGTERM and SIGINT stop it cleanly with exit code 0.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+import uvicorn
+
+from app import logs
+from app.settings import Settings
+from app.stores.redis import RedisReportStore
+from report_server.metrics import ReaderMetrics
+from report_server.security import transport_security
+from report_server.server import build_app, build_server
+from report_server.service import ReportService
+
+_log = logging.getLogger(__name__)
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_GRACE_SEC = 2  # for open streams; an answer takes far less
+
+
+class ListenError(OSError):
+    """One line that names the address and why it cannot be listened on."""
+
+
+def serve_http(settings: Settings, host: str, port: int, allowed_hosts: Sequence[str]) -> None:
+    """Serve MCP and HTTP on `host`:`port` (0: any free port) until a signal.
+
+    Raises:
+        HostError: the host needs allowed names.
+        ListenError: the address cannot be listened on.
+    """
+    store, service = _wire(settings)
+    app = build_app(service, ReaderMetrics(), transport_security(host, allowed_hosts))
+    # log_config=None leaves logging to the process; a line for each request would cost more than the request.
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_GRACE_SEC,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn stops on a signal and then raises it again, which would end the process with an error code.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    listener = _listen(host, port)
+    _log.info("listening on %s, MCP at /mcp", _url(listener))
+
+    async def serve() -> None:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            await store.close()
+
+    asyncio.run(serve(), loop_factory=config.get_loop_factory())
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve MCP on stdin and stdout until stdin closes; logs go to stderr."""
+    store, service = _wire(settings)
+    # A thread waits on stdin and nothing can interrupt it, so a signal ends the process at once: there is
+    # nothing to flush and nothing to give back.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+    async def serve() -> None:
+        try:
+            await build_server(service, ReaderMetrics()).run_stdio_async()
+        finally:
+            await store.close()
+
+    asyncio.run(serve())
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log as every part of the system does; libraries only what needs attention, as they log each request."""
+    logs.configure("reader", settings.node_id, settings.log_level)
+    for library in ("mcp", "uvicorn"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _wire(settings: Settings) -> tuple[RedisReportStore, ReportService]:
+    timeout_sec = settings.timeout_ms / 1000
+    store = RedisReportStore(
+        settings.redis_url,
+        password=settings.redis_password,
+        ttl_sec=settings.cache_ttl_sec,
+        timeout_sec=timeout_sec,
+    )
+    return store, ReportService(store, timeout_sec)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # Bound here rather than by uvicorn, which reports a taken port with a log record and exit code 1.
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        # create_server adds the address to the system's words; an unknown name has a negative number.
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror
+        raise ListenError(f"cannot listen on {host}:{port}: {why}") from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,64 @@
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.stores.base import Publication
+from app.stores.memory import MemoryReportStore
+from report_server.metrics import ReaderMetrics
+from report_server.service import ReportService
+
+
+def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+async def test_requests_are_counted_by_method_and_outcome(memory_store: MemoryReportStore) -> None:
+    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0)
+    await memory_store.publish([Publication("BTCUSDT", 1, b"{}")])
+
+    for symbol in ("BTCUSDT", "NOSUCH", "bad", None):
+        await metrics.timed("GET", service.get_report(symbol))
+
+    counted = {
+        status: sample(metrics.registry, "context8_mcp_requests_total", method="GET", status=status)
+        for status in ("ok", "null", "invalid_argument")
+    }
+    assert counted == {"ok": 1, "null": 1, "invalid_argument": 2}
+    timed = sample(metrics.registry, "context8_mcp_request_duration_ms_count", method="GET", code="200")
+    assert timed == 2
+
+
+async def test_a_symbol_without_a_report_never_becomes_a_label(memory_store: MemoryReportStore) -> None:
+    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0)
+
+    for number in range(50):
+        await metrics.timed("GET", service.get_report(f"MADEUP{number}"))
+
+    assert sample(metrics.registry, "context8_mcp_cache_misses", symbol="unknown") == 50
+    assert b"MADEUP" not in metrics.text()
+
+
+async def test_a_symbol_that_had_a_report_is_named_when_it_is_missed() -> None:
+    seconds = 0.0
+    store = MemoryReportStore(300, lambda: seconds)
+    metrics, service = ReaderMetrics(), ReportService(store, 1.0)
+    await store.publish([Publication("BTCUSDT", 1, b"{}")])
+
+    await metrics.timed("GET", service.get_report("BTCUSDT"))
+    seconds = 301.0
+    await metrics.timed("GET", service.get_report("BTCUSDT"))
+
+    assert sample(metrics.registry, "context8_mcp_cache_hits", symbol="BTCUSDT") == 1
+    assert sample(metrics.registry, "context8_mcp_cache_misses", symbol="BTCUSDT") == 1
+
+
+async def test_a_crash_is_counted_as_an_error() -> None:
+    class Broken:
+        async def read(self, symbol: str) -> bytes | None:
+            raise ZeroDivisionError
+
+    metrics = ReaderMetrics()
+    with pytest.raises(ZeroDivisionError):
+        await metrics.timed("tools/call", ReportService(Broken(), 1.0).get_report("BTCUSDT"))
+
+    crashed = sample(metrics.registry, "context8_mcp_requests_total", method="tools/call", status="error")
+    assert crashed == 1
