@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")] | None
     ) = None
     nt_metrics_port: Port = 9101
-    producer_http_port: Port = 9102
+    producer_http_port: Port = 9081
     producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     reader_port: Port = 8080

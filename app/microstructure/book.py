@@ -33,6 +33,22 @@ MAX_LEVELS: Final = 1000
 _SLACK: Final = 250  # cutting only now and then keeps the cost per update constant
 
 Levels = tuple[tuple[float, float], ...]
+LevelChange = tuple[float, float, float]
+"""Price, quantity before, quantity now; 0 means that there is no such level."""
+
+
+class BookChange(msgspec.Struct, frozen=True, gc=False):
+    """What one book event did, for the metrics that follow levels over time.
+
+    `restarted` says that the book was replaced, so that nothing before can be compared with what is now;
+    `known` is false when it was given up. Quantities of an event that was ignored are not in here at all.
+    """
+
+    ts_event: int
+    known: bool
+    restarted: bool
+    bids: list[LevelChange]
+    asks: list[LevelChange]
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True):
@@ -70,18 +86,25 @@ class _Side:
         self._qty.clear()
         self._keys.clear()
 
-    def set(self, levels: Iterable[tuple[float, float]]) -> None:
+    def set(self, levels: Iterable[tuple[float, float]]) -> list[LevelChange]:
         sign, quantities, keys = self.sign, self._qty, self._keys
+        changes: list[LevelChange] = []
         for price, qty in levels:
             key = sign * price
+            before = quantities.get(key, 0.0)
             if qty:
-                if key not in quantities:
+                if not before:
                     insort(keys, key)
                 quantities[key] = qty
-            elif quantities.pop(key, None) is not None:
+            elif before:
+                del quantities[key]
                 del keys[bisect_left(keys, key)]
+            else:
+                continue
+            changes.append((price, before, qty))
         if len(keys) > MAX_LEVELS + _SLACK:
             self._cut()
+        return changes
 
     def replace_top(self, levels: list[tuple[float, float]]) -> None:
         """Replace everything as good as the worst of `levels`, or the whole side if the message is short."""

@@ -1,0 +1,46 @@
+# Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
+# SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test bench lint format types env-example lock clean
+
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest --quiet --color=auto
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+setup: ## make .venv, get Kafka's jars and check Java and Redis; quick when done before
+	@scripts/setup
+
+demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file WORKERS=3 SYMBOLS=BTCUSDT,ETHUSDT PORT_BASE=20000)
+	@$(BIN)/context8 demo
+
+run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, worker or reader; ARGS="--help")
+	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)
+
+test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some)
+	@$(PYTEST) --benchmark-disable $(ARGS)
+
+bench: setup ## measure (ARGS="-k book" for some)
+	@$(PYTEST) --benchmark-only -r fE $(ARGS)
+
+lint: setup ## check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup ## put the code into the form that lint wants
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup ## check types
+	@$(BIN)/mypy
+
+env-example: setup ## remake .env.example after a change of app/settings.py
+	@$(BIN)/python -c 'from app.settings import env_example; print(env_example(), end="")' >.env.example
+
+lock: ## remake requirements/ after a change of dependencies (ARGS=--upgrade for the newest versions)
+	@scripts/lock $(ARGS)
+
+clean: ## remove all that set-up, tests and tools have made
+	rm -rf .venv .tools .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
