@@ -13,7 +13,8 @@ setup: ## make .venv, get Kafka's jars and check Java and Redis; quick when done
 	@scripts/setup
 
 demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file WORKERS=3 SYMBOLS=BTCUSDT,ETHUSDT PORT_BASE=20000)
-	@$(BIN)/context8 demo
+	@$(BIN)/context8 demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(TAPE),--tape $(TAPE)) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SYMBOLS),--symbols $(SYMBOLS)) $(if $(PORT_BASE),--port-base $(PORT_BASE))
 
 run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, worker or reader; ARGS="--help")
 	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)

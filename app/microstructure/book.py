@@ -40,13 +40,16 @@ LevelChange = tuple[float, float, float]
 class BookChange(msgspec.Struct, frozen=True, gc=False):
     """What one book event did, for the metrics that follow levels over time.
 
-    `restarted` says that the book was replaced, so that nothing before can be compared with what is now;
-    `known` is false when it was given up. Quantities of an event that was ignored are not in here at all.
+    `restarted` says that the book was replaced, so that nothing before can be compared with what is now: the
+    changes then list every level, with 0 before. `known` is false when the book was given up: nothing of it is
+    known any more, and there are no changes. The best prices are those after the event.
     """
 
     ts_event: int
     known: bool
     restarted: bool
+    best_bid: float | None
+    best_ask: float | None
     bids: list[LevelChange]
     asks: list[LevelChange]
 
@@ -106,14 +109,15 @@ class _Side:
             self._cut()
         return changes
 
-    def replace_top(self, levels: list[tuple[float, float]]) -> None:
+    def replace_top(self, levels: list[tuple[float, float]]) -> list[LevelChange]:
         """Replace everything as good as the worst of `levels`, or the whole side if the message is short."""
         whole_side = len(levels) < MAX_DEPTH_LEVELS
         start = 0 if whole_side else bisect_left(self._keys, self.sign * levels[-1][0])
-        for key in self._keys[start:]:
-            del self._qty[key]
-        del self._keys[start:]
-        self.set(levels)
+        given = dict(levels)
+        gone = [(self.sign * key, 0.0) for key in self._keys[start:] if self.sign * key not in given]
+        return self.set(gone) + self.set(
+            [(price, qty) for price, qty in levels if self._qty.get(self.sign * price) != qty]
+        )
 
     def best(self) -> float | None:
         return self.sign * self._keys[-1] if self._keys else None
@@ -163,38 +167,38 @@ class OrderBook:
         """The newest update that the visible book shows; `None` while it is not known."""
         return max(self._update_id, self._depth_id) if self._known else None
 
-    def apply_deltas(self, deltas: DeltasPayload) -> None:
-        """Apply a delta or a snapshot, or ignore it, or give the book up."""
+    def apply_deltas(self, deltas: DeltasPayload, ts_event: int) -> BookChange | None:
+        """Apply a delta or a snapshot, or give the book up; `None` if the event changes nothing."""
         if deltas.snapshot:
-            self._restart(deltas)
-        elif not self.ok:
-            if deltas.final_update_id > self._depth_id:
-                self._forget()
-        elif deltas.final_update_id <= self._update_id:
-            return
-        elif deltas.first_update_id > self._update_id + 1:
-            self._give_up()
+            return self._restart(deltas, ts_event)
+        if not self.ok:
+            stale = self._known and deltas.final_update_id > self._depth_id
+            return self._forget(ts_event) if stale else None
+        if deltas.final_update_id <= self._update_id:
+            return None
+        if deltas.first_update_id > self._update_id + 1:
             self._update_id = deltas.final_update_id
-        else:
-            self._set(deltas)
-        self._refuse_crossed()
+            return self._give_up(ts_event)
+        return self._set(deltas, ts_event)
 
-    def apply_depth(self, depth: DepthPayload) -> None:
-        """Replace the visible region by the venue's own top 20, unless ours is newer."""
+    def apply_depth(self, depth: DepthPayload, ts_event: int) -> BookChange | None:
+        """Replace the visible region by the venue's own top 20; `None` if ours is newer."""
         if depth.last_update_id < max(self._update_id, self._depth_id):
-            return
+            return None
+        restarted = not self._known
         if not self.ok:
             self._bids.clear()
             self._asks.clear()
-        self._bids.replace_top(depth.bids)
-        self._asks.replace_top(depth.asks)
+            restarted = True
+        bids = self._bids.replace_top(depth.bids)
+        asks = self._asks.replace_top(depth.asks)
         self._known = True
         self._depth_id = depth.last_update_id
         self._depth_bounds = (
             depth.bids[-1][0] if depth.bids else float("inf"),
             depth.asks[-1][0] if depth.asks else 0.0,
         )
-        self._refuse_crossed()
+        return self._changed(ts_event, restarted, bids, asks)
 
     def top(self, count: int) -> tuple[Levels, Levels]:
         """Return bids and asks, best first, at most `count` each; empty while the book is not known."""
@@ -225,42 +229,42 @@ class OrderBook:
         book._asks.unpack(state.asks)
         return book
 
-    def _restart(self, snapshot: DeltasPayload) -> None:
-        if not snapshot.bids and not snapshot.asks:
+    def _restart(self, snapshot: DeltasPayload, ts_event: int) -> BookChange | None:
+        lost = not snapshot.bids and not snapshot.asks
+        if lost:
             if self.ok:
-                self._give_up()
-            self._forget()
-            return
-        self._forget()
-        self._bids.set(snapshot.bids)
-        self._asks.set(snapshot.asks)
+                return self._give_up(ts_event)
+            return self._forget(ts_event) if self._known else None
+        self._forget(ts_event)
         self.ok = self._known = True
         self._update_id = snapshot.final_update_id
         self._depth_id = 0
+        return self._changed(ts_event, True, self._bids.set(snapshot.bids), self._asks.set(snapshot.asks))
 
-    def _set(self, deltas: DeltasPayload) -> None:
+    def _set(self, deltas: DeltasPayload, ts_event: int) -> BookChange:
         bids: Iterable[tuple[float, float]] = deltas.bids
         asks: Iterable[tuple[float, float]] = deltas.asks
         if deltas.final_update_id <= self._depth_id:
             lowest, highest = self._depth_bounds
             bids = [level for level in bids if level[0] < lowest]
             asks = [level for level in asks if level[0] > highest]
-        self._bids.set(bids)
-        self._asks.set(asks)
         self._update_id = deltas.final_update_id
+        return self._changed(ts_event, False, self._bids.set(bids), self._asks.set(asks))
 
-    def _refuse_crossed(self) -> None:
+    def _changed(self, ts_event: int, restarted: bool, bids: list[LevelChange], asks: list[LevelChange]) -> BookChange:
         bid, ask = self._bids.best(), self._asks.best()
         if bid is not None and ask is not None and bid >= ask:
             self.crossed_count += 1
-            self._give_up()
+            return self._give_up(ts_event)
+        return BookChange(ts_event, True, restarted, bid, ask, bids, asks)
 
-    def _give_up(self) -> None:
+    def _give_up(self, ts_event: int) -> BookChange:
         self.gap_count += 1
         self.ok = False
-        self._forget()
+        return self._forget(ts_event)
 
-    def _forget(self) -> None:
+    def _forget(self, ts_event: int) -> BookChange:
         self._known = False
         self._bids.clear()
         self._asks.clear()
+        return BookChange(ts_event, False, False, None, None, [], [])

@@ -92,18 +92,18 @@ class SymbolEngine:
             self._venue = event.venue
             self._watched_since = int(event.ts_event)
         self.offset = offset
-        if event.ts_event > self.ts_event:
-            self.ts_event = int(event.ts_event)
+        ts_event = int(event.ts_event)
+        self.ts_event = max(self.ts_event, ts_event)
         match event:
             case OrderBookDeltas():
-                self._book.apply_deltas(event.payload)
+                self._book.apply_deltas(event.payload, ts_event)
             case TradeTick():
                 self._flow.update(event)
             case OrderBookDepth():
-                self._book.apply_depth(event.payload)
+                self._book.apply_depth(event.payload, ts_event)
             case Ticker24h():
-                if event.ts_event >= self._ticker_ts:
-                    self._ticker, self._ticker_ts = event.payload, int(event.ts_event)
+                if ts_event >= self._ticker_ts:
+                    self._ticker, self._ticker_ts = event.payload, ts_event
         return True
 
     def report(self, as_of: int, stamp: Stamp) -> Report:
