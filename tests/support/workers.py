@@ -76,19 +76,7 @@ class Deployment:
 
     async def read_topic(self, topic: str, partitions: int) -> list[Any]:
         """Return every record of a topic as it is now."""
-        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        async with AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka_brokers,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        ) as consumer:
-            consumer.assign(tps)
-            left = await consumer.end_offsets(tps)
-            found: list[Any] = []
-            while any([await consumer.position(tp) < end for tp, end in left.items()]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(records)
-            return found
+        return await read_partitions(self.settings.kafka_brokers, topic, partitions)
 
     async def committed(self) -> Mapping[int, int]:
         """Return the group's committed offsets of the events topic by partition."""
@@ -99,6 +87,21 @@ class Deployment:
         finally:
             await admin.close()
         return {tp.partition: meta.offset for tp, meta in offsets.items() if tp.topic == self.settings.events_topic}
+
+
+async def read_partitions(brokers: str, topic: str, partitions: int) -> list[Any]:
+    """Return every record of a topic as it is now."""
+    tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+    async with AIOKafkaConsumer(
+        bootstrap_servers=brokers, auto_offset_reset="earliest", enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(tps)
+        left = await consumer.end_offsets(tps)
+        found: list[Any] = []
+        while any([await consumer.position(tp) < end for tp, end in left.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(records)
+        return found
 
 
 class Worker(Child):
