@@ -14,6 +14,7 @@ EPOCH_WARN: Final = 2**62
 EPOCH_LIMIT: Final = 2**63 - 1000  # Redis counts in signed 64-bit integers and must never wrap
 
 REPORT_KEY: Final = "report:"
+HEAVY_SUFFIX: Final = ":heavy"
 EPOCH_KEY: Final = "report:writer:token:"
 
 

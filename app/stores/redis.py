@@ -7,6 +7,7 @@ given their text again.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -19,10 +20,14 @@ from redis.exceptions import NoScriptError, RedisError
 from app.stores.base import (
     EPOCH_KEY,
     EPOCH_LIMIT,
+    HEAVY_SUFFIX,
     REPORT_KEY,
     Publication,
     StoreUnavailableError,
 )
+from app.stores.split import LIMIT_BYTES, is_light, join, split
+
+logger = logging.getLogger(__name__)
 
 _NEWER: Final = """
 local function newer(a, b)
@@ -44,7 +49,8 @@ return redis.call('GET', KEYS[1])
 """
 )
 
-# KEYS: epoch, report. ARGV: writer's epoch, report, life in ms. Returns 1 if written, 0 if refused.
+# KEYS: epoch, report, heavy part. ARGV: writer's epoch, report, life in ms, heavy part or ''.
+# Returns 1 if written, 0 if refused.
 # A missing or older epoch is replaced: the writer took its own from the table, the durable record.
 _PUBLISH: Final = (
     _NEWER
@@ -55,6 +61,11 @@ if known ~= ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[1])
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if ARGV[4] == '' then
+  redis.call('DEL', KEYS[3])
+else
+  redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3])
+end
 return 1
 """
 )
@@ -84,20 +95,30 @@ class RedisReportStore:
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
         """See `ReportStore.publish`; one round trip for all."""
-        answers = await self._publish.each(
-            ([EPOCH_KEY + each.symbol, REPORT_KEY + each.symbol], [str(each.epoch), each.body, self._ttl_ms])
-            for each in publications
-        )
-        return [bool(written) for written in answers]
+        return [bool(written) for written in await self._publish.each(map(self._publish_call, publications))]
 
     async def read(self, symbol: str) -> bytes | None:
         """See `ReportStore.read`."""
+        key = REPORT_KEY + symbol
         with _absence_named():
-            return cast("bytes | None", await self._redis.get(REPORT_KEY + symbol))
+            # Both in one step: two reads could catch parts of two reports.
+            body, heavy = cast("list[bytes | None]", await self._redis.mget(key, key + HEAVY_SUFFIX))
+        if body is None or not is_light(body):
+            return body
+        return join(body, heavy) if heavy is not None else None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+    def _publish_call(self, publication: Publication) -> tuple[list[str], list[Any]]:
+        body, heavy = publication.body, b""
+        if len(body) > LIMIT_BYTES:
+            logger.warning("report of %d bytes is split", len(body), extra={"symbol": publication.symbol})
+            body, heavy = split(body)
+        key = REPORT_KEY + publication.symbol
+        keys = [EPOCH_KEY + publication.symbol, key, key + HEAVY_SUFFIX]
+        return keys, [str(publication.epoch), body, self._ttl_ms, heavy]
 
 
 class _Script:

@@ -95,6 +95,28 @@ async def test_epochs_are_compared_as_numbers_not_as_text(store: ReportStore) ->
     assert await store.publish([Publication("BTCUSDT", 9, b"nine")]) == [False]
 
 
+async def test_a_giant_report_is_split_and_put_back_together_unchanged(redis_url: str) -> None:
+    store = RedisReportStore(redis_url, password=None, ttl_sec=TTL_SEC, timeout_sec=5.0)
+    giant = b'{"symbol":"BTCUSDT","depth":{"top_bids":[' + b"1," * 150_000 + b'1]},"anomalies":[],"health":{}}'
+    assert await store.publish([Publication("BTCUSDT", 1, giant)]) == [True]
+    assert await store._redis.strlen("report:BTCUSDT") < 200
+    assert await store._redis.pttl("report:BTCUSDT:heavy") > 0
+    assert await store.read("BTCUSDT") == giant
+    await store.publish([Publication("BTCUSDT", 1, b'{"small":1}')])
+    assert await store.read("BTCUSDT") == b'{"small":1}'
+    assert await store._redis.exists("report:BTCUSDT:heavy") == 0
+    await store.close()
+
+
+async def test_a_split_report_that_lost_its_heavy_part_is_no_report(redis_url: str) -> None:
+    store = RedisReportStore(redis_url, password=None, ttl_sec=TTL_SEC, timeout_sec=5.0)
+    giant = b'{"symbol":"BTCUSDT","depth":"' + b"x" * 300_000 + b'"}'
+    await store.publish([Publication("BTCUSDT", 1, giant)])
+    await store._redis.delete("report:BTCUSDT:heavy")
+    assert await store.read("BTCUSDT") is None
+    await store.close()
+
+
 async def test_an_expired_report_is_gone_in_memory() -> None:
     clock = [0.0]
     store = MemoryReportStore(TTL_SEC, now=lambda: clock[0])

@@ -1,0 +1,75 @@
+"""The command line of `context8 producer`, up to the point where it would run."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.stack.ports import free_ports
+from app.stack.process import Child
+from producer import command
+from producer.exchange.server import ExchangeServer
+from producer.exchange.sim import SimMarket
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="context8 producer")
+    command.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_symbols_are_a_list_separated_by_commas() -> None:
+    assert parse("--symbols", "BTCUSDT, ETHUSDT").symbols == ("BTCUSDT", "ETHUSDT")
+    assert parse().symbols is None
+
+
+@pytest.mark.parametrize("text", ["", "btcusdt", "BTCUSDT,BTCUSDT", "BTC/USDT", "BTCUSDT,"])
+def test_symbols_that_are_none_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--symbols", text)
+    assert f"{text!r}: allowed is a comma-separated list, each 2 to 20 of A-Z and 0-9" in capsys.readouterr().err
+
+
+def test_a_bad_setting_ends_it_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRODUCER_QUEUE_LIMIT", "many")
+    assert command.run(parse()) == 2
+    assert "PRODUCER_QUEUE_LIMIT='many' is not allowed" in capsys.readouterr().err
+
+
+async def run_to_its_end(folder: Path, **env: str) -> Child:
+    async with ExchangeServer(SimMarket(["BTCUSDT"], seed=1, rate=1, start_ns=time.time_ns())) as server:
+        env |= {"BINANCE_HTTP_URL": server.http_url, "BINANCE_WS_URL": server.ws_url}
+        child = Child("producer", [sys.executable, "-m", "app.cli", "producer"], log=folder / "log", env=env)
+        child.start()
+        await until_it_ends(child)
+    return child
+
+
+async def until_it_ends(child: Child) -> None:
+    import asyncio
+
+    async with asyncio.timeout(60):
+        while child.running:
+            await asyncio.sleep(0.02)
+
+
+async def test_it_ends_if_no_symbol_is_known(tmp_path: Path) -> None:
+    child = await run_to_its_end(tmp_path, SYMBOLS="NOSUCH,NEITHER")
+    assert child.exit_code == 1
+    for text in ("symbol NOSUCH is not known", "symbol NEITHER is not known", "no symbol is left"):
+        assert text in child.log_tail()
+
+
+async def test_it_ends_if_its_port_is_taken(tmp_path: Path) -> None:
+    import socket
+
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
+        child = await run_to_its_end(tmp_path, SYMBOLS="BTCUSDT", PRODUCER_HTTP_PORT=str(port))
+    assert child.exit_code == 1
+    assert f"context8 producer: port {port}: " in child.log_tail()
+    assert "Traceback" not in child.log_tail(100)
