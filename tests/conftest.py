@@ -17,6 +17,7 @@ import redis
 from app.stack.errors import StackError
 from app.stack.kafka import KafkaBroker
 from app.stack.redis import RedisServer
+from support.contracts import every_report_checked
 
 _TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"
 
@@ -33,6 +34,13 @@ def _started[Server: (KafkaBroker, RedisServer)](make: Callable[[], Server]) -> 
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason.splitlines()[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _contract() -> Iterator[None]:
+    """Hold every report that any test's engine makes to the schema."""
+    with every_report_checked():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -107,8 +107,9 @@ async def read_partitions(brokers: str, topic: str, partitions: int) -> list[Any
 class Worker(Child):
     """A worker process."""
 
-    def __init__(self, name: str, env: Mapping[str, str], log: Path, web_port: int, metrics_port: int) -> None:
+    def __init__(self, name: str, env: dict[str, str], log: Path, web_port: int, metrics_port: int) -> None:
         super().__init__(name, [sys.executable, "-m", "app", "worker"], log=log, env=env, cwd=ROOT)
+        self.env = env
         self.web_port = web_port
         self.metrics_port = metrics_port
 
