@@ -48,7 +48,6 @@ class EngineState(msgspec.Struct, frozen=True, array_like=True):
     venue: str
     offset: int
     ts_event: int
-    watched_since: int
     book: BookState
     flow: FlowState
     ticker: TickerPayload | None
@@ -73,7 +72,6 @@ class SymbolEngine:
         self.ts_event = 0
         self._params = params
         self._venue = ""
-        self._watched_since = 0
         self._book = OrderBook()
         self._flow = TradeFlow(params.flow_window_sec)
         self._ticker: TickerPayload | None = None
@@ -90,7 +88,7 @@ class SymbolEngine:
             return False
         if self.offset < 0:
             self._venue = event.venue
-            self._watched_since = int(event.ts_event)
+            self._flow.watched_since = int(event.ts_event)
         self.offset = offset
         ts_event = int(event.ts_event)
         self.ts_event = max(self.ts_event, ts_event)
@@ -131,7 +129,7 @@ class SymbolEngine:
             mid_price=top.mid_price,
             micro_price=top.micro_price,
             depth=depth(bids, asks),
-            flow=self._flow.value(as_of, self._watched_since),
+            flow=self._flow.value(as_of),
             liquidity=Liquidity(),
             anomalies=None,
             health=Health(),
@@ -147,7 +145,6 @@ class SymbolEngine:
                 self._venue,
                 self.offset,
                 self.ts_event,
-                self._watched_since,
                 self._book.snapshot(),
                 self._flow.snapshot(),
                 self._ticker,
@@ -170,7 +167,7 @@ class SymbolEngine:
             raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
         engine = cls(state.symbol, params)
         engine.offset, engine.ts_event = state.offset, state.ts_event
-        engine._venue, engine._watched_since = state.venue, state.watched_since
+        engine._venue = state.venue
         engine._book = OrderBook.restore(state.book)
         engine._flow = TradeFlow.restore(state.flow, params.flow_window_sec)
         engine._ticker, engine._ticker_ts = state.ticker, state.ticker_ts

@@ -65,10 +65,7 @@ class Exchange:
         changed = {
             price: self.history[final][price]
             for price in range(PRICES)
-            if any(
-                self.history[number][price] != self.history[number - 1][price]
-                for number in range(first, final + 1)
-            )
+            if any(self.history[number][price] != self.history[number - 1][price] for number in range(first, final + 1))
         }
         self.published_to = final
         return Diff(first, final, changed)
@@ -211,9 +208,9 @@ def test_a_gap_among_the_diffs_kept_leaves_only_those_behind_it() -> None:
     sync: BookSync[Diff, Snapshot] = BookSync()
     sync.lose("start")
     sync.on_diff(Diff(1, 5))
-    sync.on_diff(Diff(9, 10))
-    assert sync.on_snapshot(Snapshot(7)) == [Fetch()]
-    assert sync.on_snapshot(Snapshot(8)) == [Replace(Snapshot(8), Diff(9, 10)), Apply(Diff(9, 10))]
+    sync.on_diff(Diff(7, 10))
+    assert sync.on_snapshot(Snapshot(5)) == [Fetch()]
+    assert sync.on_snapshot(Snapshot(6)) == [Replace(Snapshot(6), Diff(7, 10)), Apply(Diff(7, 10))]
 
 
 def test_no_more_diffs_are_kept_than_allowed() -> None:

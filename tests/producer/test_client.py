@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -112,12 +112,6 @@ def trade(trade_id: int, event_time: int = E, symbol: str = "BTCUSDT") -> bytes:
         "T": event_time - 1, "m": True, "M": True,
     }  # fmt: skip
     return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}).encode()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def follow(client: BookDataClient, *symbols: str) -> None:

@@ -1,6 +1,8 @@
 """The command line of `context8 producer`, up to the point where it would run."""
 
 import argparse
+import asyncio
+import socket
 import sys
 import time
 from pathlib import Path
@@ -50,8 +52,6 @@ async def run_to_its_end(folder: Path, **env: str) -> Child:
 
 
 async def until_it_ends(child: Child) -> None:
-    import asyncio
-
     async with asyncio.timeout(60):
         while child.running:
             await asyncio.sleep(0.02)
@@ -65,8 +65,6 @@ async def test_it_ends_if_no_symbol_is_known(tmp_path: Path) -> None:
 
 
 async def test_it_ends_if_its_port_is_taken(tmp_path: Path) -> None:
-    import socket
-
     (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", port)):
         child = await run_to_its_end(tmp_path, SYMBOLS="BTCUSDT", PRODUCER_HTTP_PORT=str(port))

@@ -65,9 +65,7 @@ def test_every_change_of_the_book_is_valid_and_keeps_its_text(
 
 
 @given(_levels, _levels)
-def test_every_depth_is_valid_and_keeps_its_text(
-    bids: list[tuple[str, str]], asks: list[tuple[str, str]]
-) -> None:
+def test_every_depth_is_valid_and_keeps_its_text(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> None:
     value = wire.depth("BTCUSDT", AT, RECEIVED, last_update_id=5, bids=bids, asks=asks)
     validate_event(value)
     assert isinstance(events.decode(value, b"BTCUSDT"), events.OrderBookDepth)

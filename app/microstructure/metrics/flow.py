@@ -25,6 +25,7 @@ _COMPACT_AT: Final = 4096
 class FlowState(msgspec.Struct, frozen=True, array_like=True):
     """Window contents: event times, trades at each, signed quantity of each in 10⁻⁸ units."""
 
+    watched_since: int | None
     times: list[int]
     counts: list[int]
     units: list[int]
@@ -32,9 +33,14 @@ class FlowState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TradeFlow:
-    """Rate and net flow of trades; trades of one instant are one entry."""
+    """Rate and net flow of trades; trades of one instant are one entry.
+
+    Attributes:
+        watched_since: event time since which every trade was seen, `None` before the first event of any kind.
+    """
 
     def __init__(self, window_sec: int) -> None:
+        self.watched_since: int | None = None
         self._window_sec = window_sec
         self._keep = max(window_sec, RATE_WINDOW_SEC) * NANOS_PER_SECOND
         self._times: list[int] = []
@@ -52,9 +58,9 @@ class TradeFlow:
         units = round(payload.qty * _UNITS)
         self._add(int(trade.ts_event), units if payload.aggressor_side == "buy" else -units)
 
-    def value(self, as_of: int, watched_since: int) -> Flow:
-        """Return the flow at `as_of`, for a stream watched since `watched_since`."""
-        watched = as_of - watched_since
+    def value(self, as_of: int) -> Flow:
+        """Return the flow at `as_of`."""
+        watched = -1 if self.watched_since is None else as_of - self.watched_since
         rate = net = None
         if watched >= RATE_WINDOW_SEC * NANOS_PER_SECOND:
             rate = sum(self._counts[self._first_after(as_of, RATE_WINDOW_SEC) :]) / RATE_WINDOW_SEC
@@ -65,12 +71,19 @@ class TradeFlow:
     def snapshot(self) -> FlowState:
         """Return the window's contents."""
         start = self._start
-        return FlowState(self._times[start:], self._counts[start:], self._units[start:], self._last_trade_id)
+        return FlowState(
+            self.watched_since,
+            self._times[start:],
+            self._counts[start:],
+            self._units[start:],
+            self._last_trade_id,
+        )
 
     @classmethod
     def restore(cls, state: FlowState, window_sec: int) -> "TradeFlow":
         """Return a flow that goes on where `state` was taken."""
         flow = cls(window_sec)
+        flow.watched_since = state.watched_since
         flow._times, flow._counts, flow._units = list(state.times), list(state.counts), list(state.units)
         flow._last_trade_id = state.last_trade_id
         return flow

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from producer.exchange.book import Depth
 from producer.exchange.rest import DEFAULT_DEPTH, MAX_DEPTH
 from producer.exchange.sim import SimMarket
 
@@ -131,7 +132,12 @@ async def test_depth_obeys_its_limit(
 ) -> None:
     limits: list[int] = []
     depth = sim.depth
-    monkeypatch.setattr(sim, "depth", lambda symbol, limit: limits.append(limit) or depth(symbol, limit))
+
+    def noted(symbol: str, limit: int) -> Depth:
+        limits.append(limit)
+        return depth(symbol, limit)
+
+    monkeypatch.setattr(sim, "depth", noted)
     params = {"symbol": "BTCUSDT"} | ({"limit": limit} if limit else {})
     _, answer = await get(http, "/api/v3/depth", **params)
     assert limits == [asked]

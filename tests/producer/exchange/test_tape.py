@@ -147,11 +147,16 @@ def test_a_survey_tells_ids_clock_grid_and_opening(tmp_path: Path) -> None:
 
 
 def test_the_fastest_message_tells_how_far_the_clocks_are_apart(tmp_path: Path) -> None:
-    event_ns = 1_723_161_255_208_000_000
-    delays_ns = [5_000_000, 1_000_000, 9_000_000]
-    times = [event_ns - 1_270_000_000 + delay for delay in delays_ns] + [event_ns]
-    held = survey(read_tape([write(tmp_path / "tape", DIFF, DIFF, DIFF, SNAPSHOT, times=times)]))
-    assert held.symbols["BTCUSDT"].clock_lead_ns == 1_270_000_000 - 1_000_000
+    later = DIFF.replace("1723161255208", "1723161255443").replace('"U":11,"u":14', '"U":15,"u":16')
+    behind_ns = 1_270_000_000
+    times = [
+        1_723_161_255_208_000_000 - behind_ns + 5_000_000,
+        1_723_161_255_343_000_000 - behind_ns + 1_000_000,
+        1_723_161_255_443_000_000 - behind_ns + 9_000_000,
+        1_723_161_255_500_000_000 - behind_ns,
+    ]
+    held = survey(read_tape([write(tmp_path / "tape", DIFF, TRADE, later, SNAPSHOT, times=times)]))
+    assert held.symbols["BTCUSDT"].clock_lead_ns == behind_ns - 1_000_000
 
 
 def test_a_gap_in_the_diffs_needs_a_snapshot_behind_it(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_trades_leave_the_window_minute_by_minute() -> None:
     ticker = RollingTicker()
     for trade_id, price in enumerate((50, 20, 80)):
         ticker.add_trade(NOW_MS + trade_id * MINUTE_MS, trade_id, price * ONE, ONE)
-    report = ticker.report("BTCUSDT", NOW_MS + WINDOW_MS + MINUTE_MS, None, None)
+    report = ticker.report("BTCUSDT", NOW_MS + WINDOW_MS, None, None)
     assert report is not None
     assert (report.trade_count, report.first_trade_id, report.last_trade_id) == (2, 1, 2)
     assert (report.previous_close, report.open_price) == ("50.00000000", "20.00000000")

@@ -1,0 +1,394 @@
+"""The whole producer: real exchange server, real NautilusTrader node, real Kafka; it runs as a process."""
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, WSMsgType, web
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from agents.intake import home_partition
+from app.microstructure import events, rfc3339
+from app.stack.ports import free_ports
+from app.stack.process import Child
+from producer.exchange.replay import TapeMarket
+from producer.exchange.server import ExchangeServer
+from producer.exchange.sim import SimMarket
+from producer.exchange.survey import survey
+from producer.exchange.tape import Record, read_tape
+from support.contracts import validate_event
+
+pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+
+
+class LossyLine:
+    """A WebSocket proxy that loses single messages, or the connection, when told to."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._losing: set[str] = set()
+        self._sockets: set[web.WebSocketResponse] = set()
+        self.url = ""
+
+    def lose_next(self, stream: str) -> None:
+        """Lose the next message of `stream`."""
+        self._losing.add(stream)
+
+    @property
+    def lost_all(self) -> bool:
+        """Whether everything that was to be lost is."""
+        return not self._losing
+
+    async def cut(self) -> None:
+        """End every connection."""
+        for socket in list(self._sockets):
+            await socket.close()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        client = web.WebSocketResponse()
+        await client.prepare(request)
+        self._sockets.add(client)
+        async with ClientSession() as session, session.ws_connect(f"{self._upstream}{request.path_qs}") as exchange:
+            back = asyncio.create_task(self._forward(exchange, client))
+            async for message in client:
+                if message.type is WSMsgType.TEXT:
+                    await exchange.send_str(message.data)
+            back.cancel()
+        self._sockets.discard(client)
+        return client
+
+    async def _forward(self, exchange: Any, client: web.WebSocketResponse) -> None:
+        async for message in exchange:
+            stream = json.loads(message.data).get("stream")
+            if stream in self._losing:
+                self._losing.discard(stream)
+            elif not client.closed:
+                await client.send_str(message.data)
+
+
+@asynccontextmanager
+async def lossy_line(upstream: str) -> AsyncIterator[LossyLine]:
+    line = LossyLine(upstream)
+    application = web.Application()
+    application.router.add_get("/stream", line.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    line.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    yield line
+    await line.cut()
+    await runner.cleanup()
+
+
+class ProducerProcess:
+    """`context8 producer` as a child process."""
+
+    def __init__(self, kafka: str, topic: str, http_url: str, ws_url: str, symbols: str, folder: Path) -> None:
+        (self.port,) = free_ports(1)
+        env = {
+            "KAFKA_BROKERS": kafka,
+            "EVENTS_TOPIC": topic,
+            "BINANCE_HTTP_URL": http_url,
+            "BINANCE_WS_URL": ws_url,
+            "PRODUCER_HTTP_PORT": str(self.port),
+        }
+        command = [sys.executable, "-m", "app.cli", "producer", "--symbols", symbols]
+        self.child = Child("producer", command, log=folder / "producer.log", env=env, cwd=ROOT)
+
+    async def health(self) -> dict[str, Any]:
+        """Return what /health says; nothing while nobody answers."""
+        try:
+            async with ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{self.port}/health") as answer:
+                    return dict(await answer.json())
+        except OSError:
+            return {}
+
+    async def counted(self) -> float:
+        """Return how many events were handed over so far."""
+        async with ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
+                lines = (await answer.text()).splitlines()
+        counts = [line.rpartition(" ")[2] for line in lines if line.startswith("context8_producer_events_total{")]
+        return sum(map(float, counts))
+
+    async def resyncs(self, symbol: str) -> int:
+        """Return how often the symbol's book was given up."""
+        return int((await self.health())["symbols"][symbol]["resyncs"])
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Wait until `condition` holds; fail with the log if it does not or the process ends."""
+        deadline = time.monotonic() + 60
+        while not await condition():
+            assert self.child.running, f"ended before {what}:\n{self.child.log_tail(40)}"
+            assert time.monotonic() < deadline, f"not {what}:\n{self.child.log_tail(40)}"
+            await asyncio.sleep(0.05)
+
+    async def stop(self) -> int | None:
+        """Send SIGTERM and return the exit code."""
+        self.child.request_stop()
+        async with asyncio.timeout(30):
+            while self.child.running:
+                await asyncio.sleep(0.02)
+        return self.child.exit_code
+
+
+@asynccontextmanager
+async def producing(*arguments: Any) -> AsyncIterator[ProducerProcess]:
+    process = ProducerProcess(*arguments)
+    process.child.start()
+    try:
+        yield process
+    finally:
+        process.child.kill()
+
+
+async def read(kafka: str, topic: str) -> list[Any]:
+    """Return every record of the topic."""
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(partitions)
+        count = sum((await consumer.end_offsets(partitions)).values())
+        found: list[Any] = []
+        async with asyncio.timeout(60):
+            while len(found) < count:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(records)
+        return found
+
+
+Level = tuple[Decimal, Decimal]
+
+
+@dataclass
+class Followed:
+    """One symbol's events, followed as a worker would, with every promise checked on the way."""
+
+    book_id: int | None = None
+    sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = field(default_factory=lambda: ({}, {}))
+    books: list[str] = field(default_factory=list)
+    bests: dict[int, tuple[Level, Level]] = field(default_factory=dict)
+    tops: dict[int, tuple[list[Level], list[Level]]] = field(default_factory=dict)
+    depths: dict[int, tuple[list[Level], list[Level]]] = field(default_factory=dict)
+    trades: dict[int, dict[str, Any]] = field(default_factory=dict)
+    diffs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    depth_times: list[int] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+
+    def take(self, value: bytes, event: events.Event) -> None:
+        body = json.loads(value, parse_float=Decimal)
+        self.kinds.add(body["type"])
+        payload = body["payload"]
+        match event:
+            case events.OrderBookDeltas():
+                self._take_book(payload, body)
+            case events.TradeTick():
+                assert payload["trade_id"] > max(self.trades, default=-1), "trade ids must rise"
+                self.trades[payload["trade_id"]] = body
+            case events.OrderBookDepth():
+                self.depth_times.append(event.ts_event)
+                self.depths[payload["last_update_id"]] = (
+                    [tuple(level) for level in payload["bids"]],
+                    [tuple(level) for level in payload["asks"]],
+                )
+
+    def _take_book(self, payload: dict[str, Any], body: dict[str, Any]) -> None:
+        final, bids, asks = payload["final_update_id"], payload["bids"], payload["asks"]
+        if payload["snapshot"]:
+            assert payload["first_update_id"] == final
+            self.sides = ({}, {})
+            self.books.append("snapshot" if bids or asks else "unknown")
+            self.book_id = final if bids or asks else None
+        else:
+            assert self.book_id is not None, "a diff of a book that is not known"
+            assert payload["first_update_id"] == self.book_id + 1, "ranges must be contiguous"
+            self.book_id = final
+            self.diffs[final] = body
+        for side, levels in zip(self.sides, (bids, asks), strict=True):
+            for price, qty in levels:
+                if qty:
+                    side[price] = qty
+                else:
+                    side.pop(price, None)
+        if self.book_id is not None:
+            best_bids, best_asks = sorted(self.sides[0].items())[::-1][:20], sorted(self.sides[1].items())[:20]
+            self.tops[final] = (best_bids, best_asks)
+            self.bests[final] = (best_bids[0], best_asks[0])
+
+
+def follow(records: list[Any]) -> dict[str, Followed]:
+    """Check every record by itself and return what each symbol's events add up to."""
+    symbols: dict[str, Followed] = defaultdict(Followed)
+    for record in sorted(records, key=lambda record: (record.partition, record.offset)):
+        validate_event(record.value)
+        event = events.decode(record.value, record.key)
+        assert record.partition == home_partition(event.symbol, PARTITIONS)
+        symbols[event.symbol].take(record.value, event)
+    return symbols
+
+
+@pytest.fixture
+async def topic(kafka: str, topic_prefix: str) -> str:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic_prefix, PARTITIONS, 1)])
+    await admin.close()
+    return topic_prefix
+
+
+async def test_a_live_market_with_a_lost_diff_and_a_lost_connection(kafka: str, topic: str, tmp_path: Path) -> None:
+    market = SimMarket(["BTCUSDT", "ETHUSDT"], seed=7, rate=200, start_ns=time.time_ns())
+    async with (
+        ExchangeServer(market) as exchange,
+        lossy_line(exchange.ws_url) as line,
+        producing(kafka, topic, exchange.http_url, line.url, "NOSUCH,BTCUSDT,ETHUSDT", tmp_path) as process,
+    ):
+
+        async def flowing() -> bool:
+            health = await process.health()
+            return health.get("problems") == [] and await process.counted() > 500
+
+        async def resynced() -> bool:
+            return line.lost_all and await process.resyncs("BTCUSDT") == 2
+
+        async def reconnected() -> bool:
+            return await process.resyncs("ETHUSDT") >= 2 and await process.counted() > 3000
+
+        await process.until(flowing, "flowing")
+        line.lose_next("btcusdt@depth@100ms")
+        await process.until(resynced, "resynced after a gap")
+        assert await process.resyncs("ETHUSDT") == 1, "a gap of one symbol leaves the others alone"
+        await line.cut()
+        await process.until(reconnected, "flowing after a reconnect")
+        counted = await process.counted()
+        assert await process.stop() == 0, process.child.log_tail(40)
+
+    records = await read(kafka, topic)
+    assert len(records) >= counted, "what was handed over before SIGTERM is in Kafka"
+    symbols = follow(records)
+    assert set(symbols) == {"BTCUSDT", "ETHUSDT"}
+    assert "symbol NOSUCH is not known to the exchange" in process.child.log.read_text()
+    assert symbols["BTCUSDT"].books[:4] == ["unknown", "snapshot"] * 2
+    for followed in symbols.values():
+        assert followed.kinds == set(events.EVENT_TYPES)
+        assert followed.books[-1] == "snapshot"
+        assert followed.depth_times == sorted(followed.depth_times)
+        common = followed.tops.keys() & followed.depths.keys()
+        assert len(common) > 20
+        for update_id in common:
+            assert followed.tops[update_id] == followed.depths[update_id], "the exchange's own top 20"
+
+
+async def test_sigint_while_the_exchange_is_away_ends_it(kafka: str, topic: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    away = f"127.0.0.1:{port}"
+    async with producing(kafka, topic, f"http://{away}", f"ws://{away}", "BTCUSDT", tmp_path) as process:
+
+        async def waiting() -> bool:
+            return "exchange does not answer" in process.child.log_tail(40)
+
+        await process.until(waiting, "waiting for the exchange")
+        os.kill(process.child.pid, signal.SIGINT)
+        async with asyncio.timeout(30):
+            while process.child.running:
+                await asyncio.sleep(0.02)
+        assert process.child.exit_code == 130
+
+
+@pytest.mark.tape
+async def test_the_recorded_market_arrives_exactly(
+    kafka: str, topic: str, tape_path: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    def open_tape() -> Iterator[Record]:
+        return read_tape([tape_path])
+
+    tape = TapeMarket(survey(open_tape()), open_tape, speed=25, keep_times=True, start_delay_ns=10**9)
+    recorded = Recorded(tape_path)
+    async with (
+        ExchangeServer(tape) as exchange,
+        producing(kafka, topic, exchange.http_url, exchange.ws_url, "BTCUSDT", tmp_path) as process,
+    ):
+        expected = len(recorded.trades) + len(recorded.diffs)
+
+        async def played() -> bool:
+            return bool(await process.health()) and await process.counted() >= expected
+
+        async def silent() -> bool:
+            age = (await process.health())["symbols"]["BTCUSDT"]["event_age_ms"]
+            return age is not None and age > 1000
+
+        await process.until(played, "played")
+        await process.until(silent, "silent")
+        assert await process.stop() == 0, process.child.log_tail(40)
+
+    followed = follow(await read(kafka, topic))["BTCUSDT"]
+    assert followed.books == ["unknown", "snapshot"]
+    assert followed.trades.keys() == recorded.trades.keys()
+    for trade_id, body in followed.trades.items():
+        assert shape(body) == recorded.trades[trade_id]
+    for final, body in followed.diffs.items():
+        assert shape(body) == recorded.diffs[final]
+    assert len(recorded.diffs) - len(followed.diffs) <= 3  # those that the snapshot contains
+
+    compared = followed.bests.keys() & recorded.bests.keys()
+    equal = sum(followed.bests[update_id] == recorded.bests[update_id] for update_id in compared)
+    record_property("best bid and ask compared", len(compared))
+    record_property("equal", equal)
+    assert len(compared) > 500
+    assert equal >= 0.999 * len(compared)
+
+
+def shape(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's content with its time in milliseconds."""
+    return {"ms": rfc3339.parse(body["ts_event"]) / 1_000_000} | {
+        name: value
+        for name, value in body["payload"].items()
+        if name not in ("first_update_id", "final_update_id", "snapshot", "trade_id")
+    }
+
+
+class Recorded:
+    """The tape, read without any code of the project."""
+
+    def __init__(self, path: Path) -> None:
+        self.trades: dict[int, dict[str, Any]] = {}
+        self.diffs: dict[int, dict[str, Any]] = {}
+        self.bests: dict[int, tuple[Level, Level]] = {}
+        with gzip.open(path, "rt") as lines:
+            for line in lines:
+                message = json.loads(line.split(" ", 1)[1])
+                if "stream" in message:
+                    self._note(message["stream"].partition("@")[2], message["data"])
+
+    def _note(self, kind: str, data: dict[str, Any]) -> None:
+        if kind == "trade":
+            self.trades[data["t"]] = {
+                "ms": data["T"],
+                "price": Decimal(data["p"]),
+                "qty": Decimal(data["q"]),
+                "aggressor_side": "sell" if data["m"] else "buy",
+            }
+        elif kind == "bookTicker":
+            bid, ask = (Decimal(data["b"]), Decimal(data["B"])), (Decimal(data["a"]), Decimal(data["A"]))
+            self.bests[data["u"]] = (bid, ask)
+        else:
+            bids, asks = ([[Decimal(p), Decimal(q)] for p, q in data[side]] for side in "ba")
+            self.diffs[data["u"]] = {"ms": data["E"], "bids": bids, "asks": asks}
