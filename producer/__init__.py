@@ -1,0 +1,1 @@
+"""What feeds the topic: the NautilusTrader producer and the exchange replay server that can stand in for Binance."""

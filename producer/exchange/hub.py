@@ -1,0 +1,133 @@
+"""Who listens to what, and how messages reach them without one client holding up another.
+
+A message is appended to the queue of each of its listeners, which never waits. Every connection has a task
+of its own that empties its queue into the socket, as fast as the client reads. A client that falls so far
+behind that its queue passes a limit is cut off, as Binance does, so memory stays bounded.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Container
+from typing import Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from producer.exchange.control import Subscriptions
+from producer.exchange.messages import Message
+
+MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""What may wait for one client: the busiest symbol for minutes, or hundreds of symbols for seconds."""
+
+_BURST: Final = 256
+_CLOSE_SECONDS: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """One connection: its subscriptions and the frames that wait for it."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        subscriptions: Subscriptions,
+        max_pending_bytes: int,
+    ) -> None:
+        self.subscriptions = subscriptions
+        self._socket = socket
+        self._transport = transport
+        self._max_pending_bytes = max_pending_bytes
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._ready = asyncio.Event()
+
+    def push(self, frame: bytes) -> None:
+        """Queue a frame; cut the client off where too much waits for it already."""
+        if self._transport.is_closing():
+            return
+        self._pending.append(frame)
+        self._pending_bytes += len(frame)
+        self._ready.set()
+        if self._pending_bytes > self._max_pending_bytes:
+            _log.warning("cut off a client that is %d bytes behind", self._pending_bytes)
+            self._pending.clear()
+            self._transport.abort()
+
+    async def write(self) -> None:
+        """Send what is queued, until the connection ends."""
+        try:
+            while True:
+                await self._ready.wait()
+                self._ready.clear()
+                await self._flush()
+        except ConnectionResetError:
+            return
+
+    async def _flush(self) -> None:
+        sent = 0
+        while self._pending:
+            frame = self._pending.popleft()
+            self._pending_bytes -= len(frame)
+            await self._socket.send_frame(frame, WSMsgType.TEXT)
+            sent += 1
+            if sent % _BURST == 0:
+                await asyncio.sleep(0)  # a send that need not wait does not let others run
+
+    async def close(self) -> None:
+        """Say goodbye, and hang up on a client that does not answer."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close(code=WSCloseCode.GOING_AWAY)
+        except (TimeoutError, ConnectionResetError):
+            pass
+        finally:
+            self._transport.abort()
+
+
+class Hub:
+    """All sessions by stream. `stream in hub` tells whether anybody listens."""
+
+    def __init__(self) -> None:
+        self._sessions: set[Session] = set()
+        self._listeners: dict[str, dict[Session, None]] = {}
+
+    def __contains__(self, stream: object) -> bool:
+        return stream in self._listeners
+
+    def publish(self, message: Message) -> None:
+        """Queue a message for everybody who listens to its stream."""
+        combined: bytes | None = None
+        for session in self._listeners.get(message.stream, ()):
+            if session.subscriptions.combined:
+                combined = combined or message.combined()
+                session.push(combined)
+            else:
+                session.push(message.payload)
+
+    def update(self, session: Session) -> bool:
+        """Take over what a session subscribes to now; tell whether there is a stream more than before."""
+        wanted = session.subscriptions.streams
+        self._forget(session, kept=wanted)
+        self._sessions.add(session)
+        added = [stream for stream in wanted if session not in self._listeners.get(stream, ())]
+        for stream in added:
+            self._listeners.setdefault(stream, {})[session] = None
+        return bool(added)
+
+    def remove(self, session: Session) -> None:
+        """Forget a session."""
+        self._sessions.discard(session)
+        self._forget(session, kept=())
+
+    async def close(self) -> None:
+        """End every connection."""
+        await asyncio.gather(*(session.close() for session in self._sessions))
+
+    def _forget(self, session: Session, kept: Container[str]) -> None:
+        for stream, listeners in list(self._listeners.items()):
+            if session in listeners and stream not in kept:
+                del listeners[session]
+                if not listeners:
+                    del self._listeners[stream]

@@ -1,0 +1,181 @@
+"""A market on a port: REST and WebSocket side by side, and the task that moves the market on.
+
+`/stream?streams=a/b` sends wrapped messages, `/ws/a/b` raw ones; both take SUBSCRIBE and its like. One task
+tells the market the time every few milliseconds and hands what it yields to the hub. Listens on loopback
+only: it speaks for an exchange that it is not.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import WSMsgType, web
+
+from producer.exchange.control import RequestError, Subscriptions
+from producer.exchange.hub import MAX_PENDING_BYTES, Hub, Session
+from producer.exchange.market import Market
+from producer.exchange.rest import RestApi
+
+TICK_SECONDS: Final = 0.005
+_BURST: Final = 256  # messages between two turns of the event loop
+# Binance pings every 20 s and gives a client a minute to answer; aiohttp gives it half of this.
+_HEARTBEAT_SECONDS: Final = 60.0
+_MAX_REQUEST_BYTES: Final = 64 * 1024
+_SHUTDOWN_SECONDS: Final = 1.0
+
+
+def check_loopback(host: str) -> None:
+    """Refuse a host that others could reach.
+
+    Raises:
+        ValueError: `host` is no loopback address.
+    """
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"host {host!r} is not allowed: 127.0.0.1, ::1 or localhost")
+
+
+class ExchangeServer:
+    """Serves a market while it is entered (`async with`), or between `start` and `stop`.
+
+    Port 0 takes a free one; `port`, `http_url` and `ws_url` are known once it has started. `clock` gives
+    nanoseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], int] = time.time_ns,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
+        check_loopback(host)
+        self.host = host
+        self.port = port
+        self._market = market
+        self._clock = clock
+        self._max_pending_bytes = max_pending_bytes
+        self._hub = Hub()
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._pump_task: asyncio.Task[None] | None = None
+
+    @property
+    def http_url(self) -> str:
+        """Base of REST requests; what `BINANCE_HTTP_URL` is to be set to."""
+        return f"http://{self._address}"
+
+    @property
+    def ws_url(self) -> str:
+        """Base of WebSocket connections; what `BINANCE_WS_URL` is to be set to."""
+        return f"ws://{self._address}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, and let the market run.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.host, self.port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self.port = self._runner.addresses[0][1]
+        self._pump_task = asyncio.create_task(self._pump())
+
+    async def stop(self) -> None:
+        """Stop the market, end every connection and give the port back.
+
+        Raises:
+            TapeError: the tape could not be read any further, which ended the market before.
+        """
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            await asyncio.wait([self._pump_task])
+        await self._hub.close()
+        await self._runner.cleanup()
+        if self._pump_task is not None and not self._pump_task.cancelled():
+            self._pump_task.result()
+
+    async def ended(self) -> None:
+        """Wait until the market ends by itself, which it only does when it fails; `stop` then tells why."""
+        if self._pump_task is not None:
+            await asyncio.wait([self._pump_task])
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(RestApi(self._market, self._clock).routes())
+        app.add_routes(
+            [
+                web.get("/stream", self._combined),
+                web.get("/ws", self._raw),
+                web.get("/ws/{streams:.*}", self._raw),
+            ]
+        )
+        return app
+
+    async def _combined(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, request.query.get("streams", ""), combined=True)
+
+    async def _raw(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, request.match_info.get("streams", ""), combined=False)
+
+    async def _serve(self, request: web.Request, streams: str, *, combined: bool) -> web.StreamResponse:
+        try:
+            subscriptions = Subscriptions(_split(streams), combined=combined)
+        except RequestError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_SECONDS, compress=False, max_msg_size=_MAX_REQUEST_BYTES)
+        await socket.prepare(request)
+        assert request.transport is not None, "prepared, so connected"  # noqa: S101  (for the type checker)
+        session = Session(socket, request.transport, subscriptions, self._max_pending_bytes)
+        writer = asyncio.create_task(session.write())
+        try:
+            self._update(session)
+            async for frame in socket:
+                if frame.type is WSMsgType.TEXT:
+                    session.push(subscriptions.answer(frame.data))
+                    self._update(session)
+        finally:
+            self._hub.remove(session)
+            writer.cancel()
+            await asyncio.wait([writer])
+        return socket
+
+    def _update(self, session: Session) -> None:
+        if self._hub.update(session):
+            self._market.subscribed(self._clock())
+
+    async def _pump(self) -> None:
+        while True:
+            for count, message in enumerate(self._market.advance(self._clock(), self._hub), start=1):
+                self._hub.publish(message)
+                if count % _BURST == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(TICK_SECONDS)
+
+
+def _split(streams: str) -> Iterable[str]:
+    return [name for name in streams.split("/") if name]
