@@ -3,7 +3,6 @@
 import asyncio
 import warnings
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import pytest
 
@@ -13,12 +12,8 @@ with warnings.catch_warnings():
     import nautilus_trader.config  # noqa: F401
 
 
-class Until(Protocol):
-    def __call__(self, condition: Callable[[], bool], limit_sec: float = ...) -> Awaitable[None]: ...
-
-
 @pytest.fixture
-def until() -> Until:
+def until() -> Callable[..., Awaitable[None]]:
     """Return what waits until a condition holds, and fails if it does not in time."""
 
     async def wait(condition: Callable[[], bool], limit_sec: float = 30.0) -> None:

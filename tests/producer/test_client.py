@@ -21,6 +21,8 @@ from producer.client import BookDataClient, client_factory
 from producer.depth import BookDepth
 from producer.metrics import Metrics
 
+Until = Callable[..., Awaitable[None]]
+
 E = 1_723_161_255_208
 MS = 1_000_000
 
@@ -134,7 +136,7 @@ def books(received: list[Any], symbol: str = "BTCUSDT") -> list[tuple[str, int]]
 
 
 async def test_a_book_begins_unknown_then_snapshot_then_the_diffs_that_continue_it(
-    client: BookDataClient, rest: DepthServer, received: list[Any]
+    client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
 ) -> None:
     rest.answers["BTCUSDT"] = [105]
     client._handle_ws_message(diff(100, 104))
@@ -148,7 +150,7 @@ async def test_a_book_begins_unknown_then_snapshot_then_the_diffs_that_continue_
 
 
 async def test_a_gap_is_told_at_once_and_only_for_its_symbol(
-    client: BookDataClient, rest: DepthServer, received: list[Any], metrics: Metrics
+    client: BookDataClient, rest: DepthServer, received: list[Any], metrics: Metrics, until: Until
 ) -> None:
     rest.answers = {"BTCUSDT": [100, 120], "ETHUSDT": [500]}
     follow(client, "BTCUSDT", "ETHUSDT")
@@ -165,7 +167,7 @@ async def test_a_gap_is_told_at_once_and_only_for_its_symbol(
 
 
 async def test_a_snapshot_is_asked_for_until_it_comes_and_fits(
-    client: BookDataClient, rest: DepthServer, received: list[Any], metrics: Metrics
+    client: BookDataClient, rest: DepthServer, received: list[Any], metrics: Metrics, until: Until
 ) -> None:
     empty = web.json_response({"lastUpdateId": 200, "bids": [], "asks": []})
     rest.answers["BTCUSDT"] = [
@@ -182,7 +184,7 @@ async def test_a_snapshot_is_asked_for_until_it_comes_and_fits(
 
 
 async def test_several_causes_at_once_ask_for_one_snapshot(
-    client: BookDataClient, rest: DepthServer, received: list[Any]
+    client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
 ) -> None:
     rest.answers["BTCUSDT"] = [100]
     follow(client, "BTCUSDT")
@@ -206,6 +208,7 @@ async def test_a_message_that_is_not_understood_is_counted_and_its_diff_shows_as
     received: list[Any],
     metrics: Metrics,
     caplog: pytest.LogCaptureFixture,
+    until: Until,
 ) -> None:
     rest.answers["BTCUSDT"] = [100, 104]
     follow(client, "BTCUSDT")
@@ -248,7 +251,7 @@ async def test_partial_depth_is_stamped_with_the_time_of_the_exchange(
 
 
 async def test_a_snapshot_has_the_time_of_the_diff_that_continues_it(
-    client: BookDataClient, rest: DepthServer, received: list[Any]
+    client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
 ) -> None:
     rest.answers["BTCUSDT"] = [105]
     client._handle_ws_message(diff(100, 104, event_time=E))
@@ -262,7 +265,7 @@ async def test_a_snapshot_has_the_time_of_the_diff_that_continues_it(
 
 
 async def test_diffs_that_change_nothing_keep_the_sequence(
-    client: BookDataClient, rest: DepthServer, received: list[Any]
+    client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
 ) -> None:
     rest.answers["BTCUSDT"] = [100]
     follow(client, "BTCUSDT")

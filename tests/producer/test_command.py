@@ -1,10 +1,10 @@
 """The command line of `context8 producer`, up to the point where it would run."""
 
 import argparse
-import asyncio
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from app.stack.process import Child
 from producer import command
 from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
+
+Until = Callable[..., Awaitable[None]]
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -42,32 +44,26 @@ def test_a_bad_setting_ends_it_with_one_line(
     assert "PRODUCER_QUEUE_LIMIT='many' is not allowed" in capsys.readouterr().err
 
 
-async def run_to_its_end(folder: Path, **env: str) -> Child:
+async def run_to_its_end(folder: Path, until: Until, **env: str) -> Child:
     async with ExchangeServer(SimMarket(["BTCUSDT"], seed=1, rate=1, start_ns=time.time_ns())) as server:
         env |= {"BINANCE_HTTP_URL": server.http_url, "BINANCE_WS_URL": server.ws_url}
         child = Child("producer", [sys.executable, "-m", "app.cli", "producer"], log=folder / "log", env=env)
         child.start()
-        await until_it_ends(child)
+        await until(lambda: not child.running, 60)
     return child
 
 
-async def until_it_ends(child: Child) -> None:
-    async with asyncio.timeout(60):
-        while child.running:
-            await asyncio.sleep(0.02)
-
-
-async def test_it_ends_if_no_symbol_is_known(tmp_path: Path) -> None:
-    child = await run_to_its_end(tmp_path, SYMBOLS="NOSUCH,NEITHER")
+async def test_it_ends_if_no_symbol_is_known(tmp_path: Path, until: Until) -> None:
+    child = await run_to_its_end(tmp_path, until, SYMBOLS="NOSUCH,NEITHER")
     assert child.exit_code == 1
     for text in ("symbol NOSUCH is not known", "symbol NEITHER is not known", "no symbol is left"):
         assert text in child.log_tail()
 
 
-async def test_it_ends_if_its_port_is_taken(tmp_path: Path) -> None:
+async def test_it_ends_if_its_port_is_taken(tmp_path: Path, until: Until) -> None:
     (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", port)):
-        child = await run_to_its_end(tmp_path, SYMBOLS="BTCUSDT", PRODUCER_HTTP_PORT=str(port))
+        child = await run_to_its_end(tmp_path, until, SYMBOLS="BTCUSDT", PRODUCER_HTTP_PORT=str(port))
     assert child.exit_code == 1
     assert f"context8 producer: port {port}: " in child.log_tail()
     assert "Traceback" not in child.log_tail(100)

@@ -31,6 +31,8 @@ from producer.exchange.survey import survey
 from producer.exchange.tape import Record, read_tape
 from support.contracts import validate_event
 
+Until = Callable[..., Awaitable[None]]
+
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
@@ -114,17 +116,15 @@ class ProducerProcess:
     async def health(self) -> dict[str, Any]:
         """Return what /health says; nothing while nobody answers."""
         try:
-            async with ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{self.port}/health") as answer:
-                    return dict(await answer.json())
+            async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/health") as answer:
+                return dict(await answer.json())
         except OSError:
             return {}
 
     async def counted(self) -> float:
         """Return how many events were handed over so far."""
-        async with ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
-                lines = (await answer.text()).splitlines()
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
         counts = [line.rpartition(" ")[2] for line in lines if line.startswith("context8_producer_events_total{")]
         return sum(map(float, counts))
 
@@ -142,11 +142,7 @@ class ProducerProcess:
 
     async def stop(self) -> int | None:
         """Send SIGTERM and return the exit code."""
-        self.child.request_stop()
-        async with asyncio.timeout(30):
-            while self.child.running:
-                await asyncio.sleep(0.02)
-        return self.child.exit_code
+        return await asyncio.to_thread(self.child.stop, 30)
 
 
 @asynccontextmanager
@@ -297,7 +293,7 @@ async def test_a_live_market_with_a_lost_diff_and_a_lost_connection(kafka: str, 
             assert followed.tops[update_id] == followed.depths[update_id], "the exchange's own top 20"
 
 
-async def test_sigint_while_the_exchange_is_away_ends_it(kafka: str, topic: str, tmp_path: Path) -> None:
+async def test_sigint_while_the_exchange_is_away_ends_it(kafka: str, topic: str, tmp_path: Path, until: Until) -> None:
     (port,) = free_ports(1)
     away = f"127.0.0.1:{port}"
     async with producing(kafka, topic, f"http://{away}", f"ws://{away}", "BTCUSDT", tmp_path) as process:
@@ -307,9 +303,7 @@ async def test_sigint_while_the_exchange_is_away_ends_it(kafka: str, topic: str,
 
         await process.until(waiting, "waiting for the exchange")
         os.kill(process.child.pid, signal.SIGINT)
-        async with asyncio.timeout(30):
-            while process.child.running:
-                await asyncio.sleep(0.02)
+        await until(lambda: not process.child.running)
         assert process.child.exit_code == 130
 
 

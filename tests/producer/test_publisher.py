@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from producer import publisher as publisher_module
 from producer.metrics import Metrics
 from producer.publisher import MAX_EVENT_BYTES, Publisher
 from producer.wire import Kind
+
+Until = Callable[..., Awaitable[None]]
 
 pytestmark = pytest.mark.stack
 
@@ -58,12 +60,6 @@ def by_symbol(records: list[Any]) -> dict[str, list[int]]:
 
 def forget(*_: Any) -> None:
     pass
-
-
-async def until(condition: Callable[[], bool], limit: float = 30) -> None:
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -117,7 +113,7 @@ async def test_an_event_that_no_broker_takes_is_refused(kafka: str, topic: str) 
 
 
 async def test_kafka_may_be_away_at_the_start_and_in_between(
-    own_broker: KafkaBroker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+    own_broker: KafkaBroker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     monkeypatch.setattr(publisher_module, "SILENCE", 0.5)
     metrics = Metrics()
@@ -139,7 +135,7 @@ async def test_kafka_may_be_away_at_the_start_and_in_between(
             publisher.put("BTCUSDT", Kind.TRADE, b"%d" % number)
         await until(lambda: not publisher.reachable)
         await asyncio.to_thread(own_broker.start)
-        await until(lambda: publisher.waiting == 0, limit=60)
+        await until(lambda: publisher.waiting == 0, limit_sec=60)
         assert await publisher.stop(1) == 0
         numbers = [int(record.value) for record in await read(own_broker.bootstrap, topic_prefix)]
         assert numbers == list(range(1000))
@@ -148,7 +144,7 @@ async def test_kafka_may_be_away_at_the_start_and_in_between(
 
 
 async def test_a_session_that_fails_is_followed_by_one_that_sends_what_was_not_acknowledged(
-    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     send = AIOKafkaProducer.send_batch
     failures = [KafkaConnectionError("a"), OutOfOrderSequenceNumber("b")]
@@ -173,7 +169,7 @@ async def test_a_session_that_fails_is_followed_by_one_that_sends_what_was_not_a
 
 
 async def test_stopping_while_kafka_is_away_ends_in_time_and_says_what_is_lost(
-    own_broker: KafkaBroker, topic_prefix: str, caplog: pytest.LogCaptureFixture
+    own_broker: KafkaBroker, topic_prefix: str, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     await asyncio.to_thread(own_broker.start)
     try:
@@ -193,7 +189,7 @@ async def test_stopping_while_kafka_is_away_ends_in_time_and_says_what_is_lost(
 
 
 async def test_a_topic_that_does_not_exist_is_named_and_waited_for(
-    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     monkeypatch.setattr(publisher_module, "REQUEST_TIMEOUT_MS", 500)
     publisher = Publisher(kafka, topic_prefix, 100_000, forget, Metrics())
@@ -207,7 +203,7 @@ async def test_a_topic_that_does_not_exist_is_named_and_waited_for(
 
 
 async def test_a_full_queue_costs_a_book_until_its_next_snapshot(
-    own_broker: KafkaBroker, topic_prefix: str, caplog: pytest.LogCaptureFixture
+    own_broker: KafkaBroker, topic_prefix: str, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     lost: list[tuple[str, str]] = []
     metrics = Metrics()

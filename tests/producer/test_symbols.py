@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from nautilus_trader.adapters.binance.common.enums import BinanceAccountType
@@ -16,6 +16,8 @@ from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
 from producer.metrics import Metrics
 from producer.symbols import known_symbols
+
+Until = Callable[..., Awaitable[None]]
 
 LISTED = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 
@@ -53,7 +55,7 @@ async def test_none_is_left_if_none_is_known(market: BinanceSpotMarketHttpAPI) -
 
 
 async def test_an_exchange_that_is_away_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     monkeypatch.setattr(symbols_module, "RETRY_FIRST", 0.02)
     monkeypatch.setattr(symbols_module, "RETRY_LONGEST", 0.05)
@@ -61,8 +63,6 @@ async def test_an_exchange_that_is_away_is_waited_for(
         port = server.port
     asking = asyncio.create_task(known_symbols(api(server.http_url), ["BTCUSDT"], Metrics()))
     with caplog.at_level(logging.WARNING):
-        async with asyncio.timeout(10):
-            while "exchange does not answer" not in caplog.text:
-                await asyncio.sleep(0.01)
+        await until(lambda: "exchange does not answer" in caplog.text)
         async with exchange(port), asyncio.timeout(10):
             assert await asking == ["BTCUSDT"]

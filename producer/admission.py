@@ -1,0 +1,50 @@
+"""Which events get a place in the queue to Kafka when places run out.
+
+A book whose diff was turned away is worth nothing from there on, so the symbol is *lost*: its diffs are
+turned away too, until a snapshot, which needs no past, brings it back. Once half of the queue is free again,
+each lost symbol is named once, for its book to be fetched anew; the client then announces at once that the
+book is not known, and that announcement is such a snapshot.
+
+This is the whole policy. It sees counts and kinds, and neither events nor Kafka.
+"""
+
+from producer.wire import Kind
+
+
+class Admission:
+    """Decides for one queue of `limit` places."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lost: set[str] = set()
+        self._named: set[str] = set()
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Symbols whose book is broken off in the queue."""
+        return frozenset(self._lost)
+
+    def admits(self, symbol: str, kind: Kind, waiting: int) -> bool:
+        """Return whether an event gets a place while `waiting` others have one."""
+        if kind is Kind.DIFF and symbol in self._lost:
+            return False
+        if waiting >= self._limit:
+            if kind in (Kind.DIFF, Kind.SNAPSHOT):
+                self.lose(symbol)
+            return False
+        if kind is Kind.SNAPSHOT:
+            self._lost.discard(symbol)
+        return True
+
+    def lose(self, symbol: str) -> None:
+        """Break the symbol's book off."""
+        self._lost.add(symbol)
+        self._named.discard(symbol)
+
+    def recovered(self, waiting: int) -> set[str]:
+        """Return lost symbols that there is room for now; each is returned once."""
+        if waiting > self._limit // 2:
+            return set()
+        fresh = self._lost - self._named
+        self._named |= fresh
+        return fresh

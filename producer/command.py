@@ -1,0 +1,63 @@
+"""`context8 producer`: read the exchange and publish events until SIGTERM or SIGINT."""
+
+import argparse
+import sys
+from typing import Final
+
+import msgspec
+
+from app import logs
+from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+from app.settings import Settings, SettingsError, load
+
+HELP: Final = "read Binance Spot and publish market events to Kafka"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--symbols",
+        type=_symbols,
+        metavar="A,B,…",
+        help="what to subscribe to, in place of the variable SYMBOLS",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal; return the exit code."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(f"context8 producer: {error}", file=sys.stderr)
+        return 2
+    if args.symbols:
+        settings = msgspec.structs.replace(settings, symbols=args.symbols)
+    logs.configure("producer", settings.node_id, settings.log_level)
+    return _produce(settings)
+
+
+def _produce(settings: Settings) -> int:
+    import asyncio
+
+    import uvloop
+
+    from producer.node import Producer
+
+    producer = Producer(settings)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(producer.run())
+    except OSError as error:
+        print(f"context8 producer: port {settings.producer_http_port}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    producer.dispose()
+    return code
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    symbols = tuple(part.strip() for part in text.split(","))
+    if not all(map(is_symbol, symbols)) or len(set(symbols)) < len(symbols):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is a comma-separated list, each {SYMBOL_ALLOWED}")
+    return symbols

@@ -1,0 +1,103 @@
+"""Binance Spot's market messages, as far as the producer reads them itself.
+
+NautilusTrader's own structs leave the first id of a diff unused and build each quantity twice; trades and
+24 h tickers are read by the adapter as they are.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from nautilus_trader.model.data import BookOrder, OrderBookDelta, OrderBookDeltas
+from nautilus_trader.model.enums import BookAction, OrderSide, RecordFlag
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.objects import Price, Quantity
+
+from producer.wire import TextLevel
+
+NANOS_PER_MS: Final = 1_000_000
+_F_LAST: Final = int(RecordFlag.F_LAST)
+_F_SNAPSHOT: Final = int(RecordFlag.F_SNAPSHOT)
+
+# A text seen before costs 0.06 µs instead of 1.1 µs; on recorded BTCUSDT diffs 75 % of prices and 87 % of
+# quantities were. Both objects are immutable.
+_price: Final = lru_cache(maxsize=2**15)(Price.from_str)
+_quantity: Final = lru_cache(maxsize=2**15)(Quantity.from_str)
+
+
+class DiffMessage(msgspec.Struct, frozen=True, gc=False):
+    """`<symbol>@depth@100ms`: absolute quantities of the levels that changed."""
+
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    first_update_id: int = msgspec.field(name="U")
+    final_update_id: int = msgspec.field(name="u")
+    bids: list[TextLevel] = msgspec.field(name="b")
+    asks: list[TextLevel] = msgspec.field(name="a")
+
+
+class TopMessage(msgspec.Struct, frozen=True, gc=False):
+    """`<symbol>@depth20@100ms`: the best 20 levels a side; it carries no time."""
+
+    last_update_id: int = msgspec.field(name="lastUpdateId")
+    bids: list[TextLevel]
+    asks: list[TextLevel]
+
+
+class StreamMessage[M](msgspec.Struct, frozen=True, gc=False):
+    """What a combined stream wraps every message in."""
+
+    stream: str
+    data: M
+
+
+decode_diff: Final = msgspec.json.Decoder(StreamMessage[DiffMessage]).decode
+decode_top: Final = msgspec.json.Decoder(StreamMessage[TopMessage]).decode
+
+
+def orders(bids: list[TextLevel], asks: list[TextLevel]) -> list[BookOrder]:
+    """Return the levels as NautilusTrader's orders, bids first.
+
+    Raises:
+        ValueError: a number is negative or beyond what NautilusTrader can hold.
+        decimal.InvalidOperation: a text is no number.
+    """
+    return [
+        BookOrder(side, _price(price), _quantity(quantity), 0)
+        for side, levels in ((OrderSide.BUY, bids), (OrderSide.SELL, asks))
+        for price, quantity in levels
+    ]
+
+
+def change(
+    instrument_id: InstrumentId, changed: list[BookOrder], update_id: int, ts_event: int, ts_init: int
+) -> OrderBookDeltas | None:
+    """Return changed levels as deltas, `None` where none changed (NautilusTrader refuses an empty list)."""
+    if not changed:
+        return None
+    last = len(changed) - 1
+    deltas = [
+        OrderBookDelta(
+            instrument_id,
+            BookAction.UPDATE if order.size.raw else BookAction.DELETE,
+            order,
+            _F_LAST if index == last else 0,
+            update_id,
+            ts_event,
+            ts_init,
+        )
+        for index, order in enumerate(changed)
+    ]
+    return OrderBookDeltas(instrument_id, deltas)
+
+
+def replacement(
+    instrument_id: InstrumentId, levels: list[BookOrder], update_id: int, ts_event: int, ts_init: int
+) -> OrderBookDeltas:
+    """Return a whole book as deltas, which begin with CLEAR; without levels it says "not known"."""
+    deltas = [OrderBookDelta.clear(instrument_id, update_id, ts_event, ts_init)]
+    deltas += [
+        OrderBookDelta(instrument_id, BookAction.ADD, order, _F_SNAPSHOT, update_id, ts_event, ts_init)
+        for order in levels
+    ]
+    return OrderBookDeltas(instrument_id, deltas)

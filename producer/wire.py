@@ -1,0 +1,99 @@
+"""The four events as JSON bytes (docs/schemas/events.json), with the venue's decimal text as JSON numbers.
+
+Prices and quantities come in as text and go out as the same text: no float in between could keep
+`61737.63000000`. The text is written by hand, since no JSON library can emit a number from text as fast, so
+every piece that goes in must be plain: symbols are A-Z and 0-9, numbers are checked where they are made.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+from app.microstructure.rfc3339 import format_nanos
+
+VENUE: Final = "BINANCE"
+_MS: Final = 1_000_000
+_US: Final = 1_000
+
+TextLevel = tuple[str, str]
+"""Price and quantity as the venue writes them."""
+
+
+class Kind(Enum):
+    """What an event is to those who pass it on; a snapshot is an `order_book_deltas` that needs no past."""
+
+    TRADE = "trade_tick"
+    DIFF = "order_book_deltas"
+    SNAPSHOT = "order_book_deltas snapshot"
+    DEPTH = "order_book_depth"
+    TICKER = "ticker_24h"
+
+    @property
+    def event_type(self) -> str:
+        """The `type` that the event carries."""
+        return self.value.partition(" ")[0]
+
+
+def trade(symbol: str, ts_event: int, ts_init: int, *, price: str, qty: str, side: str, trade_id: str) -> bytes:
+    """Return a `trade_tick`; times in nanoseconds, `side` is `buy` or `sell`, the side that took liquidity."""
+    return (
+        f'{_envelope(symbol, Kind.TRADE.value, ts_event, ts_init)}{{"price":{price},"qty":{qty},'
+        f'"aggressor_side":"{side}","trade_id":{trade_id}}}}}'
+    ).encode()
+
+
+def deltas(
+    symbol: str,
+    ts_event: int,
+    ts_init: int,
+    *,
+    first_update_id: int,
+    final_update_id: int,
+    snapshot: bool,
+    bids: Iterable[TextLevel],
+    asks: Iterable[TextLevel],
+) -> bytes:
+    """Return an `order_book_deltas`; a snapshot without levels says that the book is not known."""
+    return (
+        f'{_envelope(symbol, Kind.DIFF.value, ts_event, ts_init)}{{"first_update_id":{first_update_id},'
+        f'"final_update_id":{final_update_id},"snapshot":{"true" if snapshot else "false"},'
+        f'"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}}}'
+    ).encode()
+
+
+def depth(
+    symbol: str,
+    ts_event: int,
+    ts_init: int,
+    *,
+    last_update_id: int,
+    bids: Iterable[TextLevel],
+    asks: Iterable[TextLevel],
+) -> bytes:
+    """Return an `order_book_depth`; levels best first, at most 20 a side."""
+    return (
+        f'{_envelope(symbol, Kind.DEPTH.value, ts_event, ts_init)}{{"last_update_id":{last_update_id},'
+        f'"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}}}'
+    ).encode()
+
+
+def ticker(
+    symbol: str, ts_event: int, ts_init: int, *, last: str, change_pct: str, high: str, low: str, volume: str
+) -> bytes:
+    """Return a `ticker_24h`; `volume` in base units."""
+    return (
+        f'{_envelope(symbol, Kind.TICKER.value, ts_event, ts_init)}{{"last_price":{last},'
+        f'"change_24h_pct":{change_pct},"high_24h":{high},"low_24h":{low},"volume_24h":{volume}}}}}'
+    ).encode()
+
+
+def _envelope(symbol: str, kind: str, ts_event: int, ts_init: int) -> str:
+    # Binance counts event times in ms. NautilusTrader brings them through a float, which is off by up to
+    # 128 ns, so rounding restores the exact value. For our own receive time microseconds are plenty.
+    event = format_nanos((ts_event + _MS // 2) // _MS * _MS)
+    init = format_nanos(ts_init // _US * _US)
+    return f'{{"symbol":"{symbol}","venue":"{VENUE}","type":"{kind}","ts_event":"{event}","ts_init":"{init}","payload":'
+
+
+def _levels(levels: Iterable[TextLevel]) -> str:
+    return ",".join([f"[{price},{qty}]" for price, qty in levels])
