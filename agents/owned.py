@@ -7,7 +7,7 @@ dead-letter topic, or was skipped because it already was.
 
 from dataclasses import dataclass, field
 
-from app.microstructure.engine import SymbolEngine
+from app.microstructure.engine import SlowSections, SymbolEngine
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +24,8 @@ class OwnedSymbol:
         uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
         applied_since: first offset applied since the snapshot that is on its way.
         epoch_saved: a snapshot under `epoch` is in the table.
+        slow: liquidity and anomalies of the last slow cycle.
+        slow_due_ns: monotonic time at which the next one is due.
     """
 
     engine: SymbolEngine
@@ -35,6 +37,8 @@ class OwnedSymbol:
     uncovered: int | None = None
     applied_since: int | None = None
     epoch_saved: bool = False
+    slow: SlowSections | None = None
+    slow_due_ns: int = 0
 
     @property
     def needs_snapshot(self) -> bool:

@@ -57,7 +57,7 @@ class Reports:
         started = self._monotonic_ns()
         stamp = Stamp(self._node_id, epoch, symbol.partition, self._wall_ns())
         try:
-            body = encode(engine.report(symbol.as_of(started), stamp))
+            body = encode(engine.report(symbol.as_of(started), stamp, symbol.slow))
         except Exception:  # one symbol's fault must not silence the others
             telemetry.ERRORS.labels("report", "calculation").inc()
             logger.exception("no report", extra={"symbol": engine.symbol})

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +20,10 @@ from agents.intake import Intake
 from agents.owned import Owned
 from agents.ownership import Ownership
 from agents.reports import Reports
+from agents.slow import Compute, SlowCycles, compute_here, compute_in
 from app import logs, telemetry
 from app.microstructure.engine import EngineParams
+from app.microstructure.metrics.volume_profile import ProfileParams
 from app.settings import Settings
 from app.stores.redis import RedisReportStore
 from app.transport import BatchApp
@@ -35,7 +39,12 @@ def create_app(config: Settings) -> BatchApp:
     """Return the worker's Faust app, ready for `faust worker`."""
     logs.configure("worker", config.node_id, config.log_level)
     app = _faust_app(config)
-    params = EngineParams(config.flow_window_sec, config.degraded_after_ms, config.down_after_ms)
+    params = EngineParams(
+        flow_window_sec=config.flow_window_sec,
+        degraded_after_ms=config.degraded_after_ms,
+        down_after_ms=config.down_after_ms,
+        profile=ProfileParams(window_sec=config.report_window_sec),
+    )
     store = RedisReportStore(
         config.redis_url,
         password=config.redis_password,
@@ -48,8 +57,16 @@ def create_app(config: Settings) -> BatchApp:
     checkpoints = Checkpoints(owned, table, partial(_commit, app, config.events_topic))
     reports = Reports(owned, store, config.node_id)
 
+    slow_cycles = SlowCycles(
+        owned,
+        config.slow_cycle_ms,
+        lambda: _backlog(app, config.events_topic, owned) > config.slow_lag_events,
+        _slow_computation(app, config, params),
+    )
+
     async def fast_cycle() -> None:
         await ownership.take_epochs()
+        await slow_cycles.run()
         await reports.run()
 
     _consume(app, config, owned, params)
@@ -107,6 +124,29 @@ def _serve(app: BatchApp, config: Settings, owned: Owned) -> None:
                 },
             }
         )
+
+
+def _slow_computation(app: BatchApp, config: Settings, params: EngineParams) -> Compute:
+    if config.slow_cycle_mode == "skip":
+        return compute_here
+    # Spawned, not forked: a fork would carry Kafka's threads and RocksDB's locks along.
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+    @app.on_before_shutdown.connect
+    async def stop(_: Any, **__: Any) -> None:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    return compute_in(pool, params)
+
+
+def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
+    """Return how many events the broker has that no engine has seen yet."""
+    backlog = 0
+    for partition, progress in owned.partitions.items():
+        end = app.consumer.highwater(TP(topic, partition))
+        if end and progress.position >= 0:
+            backlog += max(0, end - progress.position - 1)
+    return backlog
 
 
 async def _commit(app: BatchApp, topic: str, offsets: Mapping[int, int]) -> None:

@@ -60,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 6000
     fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
     snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    slow_cycle_ms: Annotated[int, Meta(ge=1000, le=5000)] = 2000
+    slow_cycle_mode: Literal["skip", "process"] = "skip"
+    slow_lag_events: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
+    report_window_sec: Annotated[int, Meta(ge=60, le=86_400)] = 1800
     flow_window_sec: Annotated[int, Meta(ge=1, le=3600)] = 30
     degraded_after_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
     down_after_ms: Annotated[int, Meta(ge=200, le=600_000)] = 10_000
@@ -106,6 +110,10 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "session_timeout_ms": "silence after which the broker gives a worker's partitions away",
     "fast_cycle_ms": "time between two reports of a symbol",
     "snapshot_interval_ms": "time between two snapshots of a symbol's state",
+    "slow_cycle_ms": "time between two computations of a symbol's liquidity and anomalies",
+    "slow_cycle_mode": "skip slow cycles while the worker lags, or move them to a process of their own",
+    "slow_lag_events": "events not yet read, over all partitions, beyond which a worker lags",
+    "report_window_sec": "event-time window of the volume profile",
     "flow_window_sec": "event-time window of net_flow",
     "degraded_after_ms": "age of the newest event beyond which ingestion is `degraded`",
     "down_after_ms": "age of the newest event beyond which ingestion is `down`",

@@ -17,6 +17,7 @@ CALC_LATENCY_MS = Histogram(
 )
 ERRORS = Counter("context8_errors", "Errors by component and kind", ["component", "type"])
 CACHE_WRITES = Gauge("context8_cache_writes", "Reports offered to Redis since start", ["symbol", "status"])
+SLOW_CYCLES = Counter("context8_slow_cycles", "Slow cycles by outcome: done, skipped or failed", ["outcome"])
 HEARTBEAT = Gauge("nt_node_heartbeat", "Unix time of the worker's last reporting cycle")
 SYMBOLS_ASSIGNED = Gauge("nt_symbols_assigned", "Symbols that this worker owns")
 LEASE_CONFLICTS = Counter("nt_lease_conflicts", "Publishes refused because a newer writer epoch exists")

@@ -8,7 +8,7 @@ through `restore`; the snapshot names the offset it stands for, and events at or
 import msgspec
 
 from app.microstructure import rfc3339
-from app.microstructure.book import BookState, OrderBook
+from app.microstructure.book import BookChange, BookState, OrderBook
 from app.microstructure.events import (
     MAX_DEPTH_LEVELS,
     Event,
@@ -20,11 +20,26 @@ from app.microstructure.events import (
 )
 from app.microstructure.metrics.depth import depth
 from app.microstructure.metrics.flow import FlowState, TradeFlow
-from app.microstructure.metrics.ingestion import ingestion
+from app.microstructure.metrics.ingestion import ingestion_status
 from app.microstructure.metrics.level1 import level1
-from app.microstructure.report import Health, Liquidity, Provenance, Report, Stamp, Writer
+from app.microstructure.metrics.quantity_history import LAST, QuantityHistory, QuantityState
+from app.microstructure.metrics.vacuums import vacuums
+from app.microstructure.metrics.volume_profile import ProfileParams, ProfileState, VolumeProfile
+from app.microstructure.metrics.walls import walls
+from app.microstructure.report import (
+    Anomaly,
+    Confidence,
+    Health,
+    Ingestion,
+    Liquidity,
+    Provenance,
+    Report,
+    SlowProvenance,
+    Stamp,
+    Writer,
+)
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _NANOS_PER_MS = 1_000_000
 
 
@@ -34,6 +49,16 @@ class EngineParams(msgspec.Struct, frozen=True):
     flow_window_sec: int = 30
     degraded_after_ms: int = 1000
     down_after_ms: int = 10_000
+    profile: ProfileParams = ProfileParams()
+
+
+class SlowSections(msgspec.Struct, frozen=True):
+    """The costly sections of a report, as of event time `as_of` and of the event at `offset`."""
+
+    as_of: int
+    offset: int
+    liquidity: Liquidity
+    anomalies: tuple[Anomaly, ...] | None
 
 
 class StateError(ValueError):
@@ -48,8 +73,11 @@ class EngineState(msgspec.Struct, frozen=True, array_like=True):
     venue: str
     offset: int
     ts_event: int
+    last_trade_id: int
     book: BookState
     flow: FlowState
+    history: QuantityState
+    profile: ProfileState
     ticker: TickerPayload | None
     ticker_ts: int
 
@@ -72,8 +100,11 @@ class SymbolEngine:
         self.ts_event = 0
         self._params = params
         self._venue = ""
+        self._last_trade_id = -1
         self._book = OrderBook()
         self._flow = TradeFlow(params.flow_window_sec)
+        self._history = QuantityHistory()
+        self._profile = VolumeProfile(params.profile)
         self._ticker: TickerPayload | None = None
         self._ticker_ts = 0
 
@@ -86,30 +117,44 @@ class SymbolEngine:
         """Take `event` into account; return False if its offset shows that it already was."""
         if offset <= self.offset:
             return False
+        ts_event = int(event.ts_event)
         if self.offset < 0:
             self._venue = event.venue
-            self._flow.watched_since = int(event.ts_event)
+            self._flow.watched_since = ts_event
         self.offset = offset
-        ts_event = int(event.ts_event)
         self.ts_event = max(self.ts_event, ts_event)
         match event:
             case OrderBookDeltas():
-                self._book.apply_deltas(event.payload, ts_event)
+                self._follow(self._book.apply_deltas(event.payload, ts_event))
             case TradeTick():
-                self._flow.update(event)
+                self._trade(event)
             case OrderBookDepth():
-                self._book.apply_depth(event.payload, ts_event)
+                self._follow(self._book.apply_depth(event.payload, ts_event))
             case Ticker24h():
                 if ts_event >= self._ticker_ts:
                     self._ticker, self._ticker_ts = event.payload, ts_event
         return True
 
-    def report(self, as_of: int, stamp: Stamp) -> Report:
-        """Return the report at event time `as_of` (ns, at or after `ts_event`), written by `stamp`."""
+    def slow_sections(self, as_of: int) -> SlowSections:
+        """Return liquidity and anomalies at event time `as_of`."""
+        bids, asks = self._book.top(MAX_DEPTH_LEVELS)
+        percentiles = self._history.percentiles()
+        found_walls = found_vacuums = None
+        if percentiles and (bids or asks):
+            p95, p10 = percentiles
+            found_walls, found_vacuums = walls(bids, asks, p95), vacuums(bids, asks, p10)
+        liquidity = Liquidity(found_walls, found_vacuums, self._profile.value(as_of))
+        return SlowSections(as_of, self.offset, liquidity, None)
+
+    def report(self, as_of: int, stamp: Stamp, slow: SlowSections | None = None) -> Report:
+        """Return the report at event time `as_of` (ns, at or after `ts_event`), written by `stamp`.
+
+        `slow` carries the sections of an earlier slow cycle; without it they are computed for `as_of`.
+        """
+        slow = slow or self.slow_sections(as_of)
         bids, asks = self._book.top(MAX_DEPTH_LEVELS)
         top = level1(bids, asks)
         ticker = self._ticker
-        age_ms = max(0, as_of - self.ts_event) // _NANOS_PER_MS
         return Report(
             symbol=self.symbol,
             venue=self._venue,
@@ -117,7 +162,7 @@ class SymbolEngine:
             updatedAt=stamp.wall_ns // _NANOS_PER_MS,
             writer=Writer(nodeId=stamp.node_id, writerToken=stamp.writer_token),
             data_age_ms=max(0, stamp.wall_ns - self.ts_event) // _NANOS_PER_MS,
-            ingestion=ingestion(age_ms, self._params.degraded_after_ms, self._params.down_after_ms),
+            ingestion=self._ingestion(as_of),
             last_price=ticker.last_price if ticker else None,
             change_24h_pct=ticker.change_24h_pct if ticker else None,
             high_24h=ticker.high_24h if ticker else None,
@@ -130,10 +175,10 @@ class SymbolEngine:
             micro_price=top.micro_price,
             depth=depth(bids, asks),
             flow=self._flow.value(as_of),
-            liquidity=Liquidity(),
-            anomalies=None,
+            liquidity=slow.liquidity,
+            anomalies=slow.anomalies,
             health=Health(),
-            provenance=self._provenance(stamp.partition),
+            provenance=self._provenance(stamp.partition, as_of, slow),
         )
 
     def snapshot(self) -> bytes:
@@ -145,8 +190,11 @@ class SymbolEngine:
                 self._venue,
                 self.offset,
                 self.ts_event,
+                self._last_trade_id,
                 self._book.snapshot(),
                 self._flow.snapshot(),
+                self._history.snapshot(),
+                self._profile.snapshot(),
                 self._ticker,
                 self._ticker_ts,
             )
@@ -159,26 +207,61 @@ class SymbolEngine:
         Raises:
             StateError: the bytes are damaged or of another version.
         """
-        try:
-            state = _decode_state(snapshot)
-        except msgspec.DecodeError as error:
-            raise StateError(f"engine snapshot cannot be read: {error}") from None
-        if state.version != STATE_VERSION:
-            raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
+        state = _read_state(snapshot)
         engine = cls(state.symbol, params)
-        engine.offset, engine.ts_event = state.offset, state.ts_event
-        engine._venue = state.venue
+        engine.offset, engine.ts_event, engine._venue = state.offset, state.ts_event, state.venue
+        engine._last_trade_id = state.last_trade_id
         engine._book = OrderBook.restore(state.book)
         engine._flow = TradeFlow.restore(state.flow, params.flow_window_sec)
+        engine._history = QuantityHistory.restore(state.history)
+        engine._profile = VolumeProfile.restore(state.profile, params.profile)
         engine._ticker, engine._ticker_ts = state.ticker, state.ticker_ts
         return engine
 
-    def _provenance(self, partition: int) -> Provenance:
+    def _trade(self, trade: TradeTick) -> None:
+        if trade.payload.trade_id <= self._last_trade_id:
+            return  # sent twice
+        self._last_trade_id = trade.payload.trade_id
+        self._flow.update(trade)
+        self._profile.update(trade)
+
+    def _follow(self, change: BookChange | None) -> None:
+        if change is not None:
+            self._history.update(change)
+
+    def _ingestion(self, as_of: int) -> Ingestion:
+        age_ms = max(0, as_of - self.ts_event) // _NANOS_PER_MS
+        since = self._flow.watched_since
+        watched_sec = 0 if since is None else max(0, as_of - since) // rfc3339.NANOS_PER_SECOND
+        return Ingestion(
+            status=ingestion_status(age_ms, self._params.degraded_after_ms, self._params.down_after_ms),
+            last_event_age_ms=age_ms,
+            watched_sec=watched_sec,
+            confidence=Confidence(
+                flow=min(1.0, watched_sec / self._params.flow_window_sec),
+                quantity_history=min(1.0, len(self._history) / LAST),
+                volume_profile=min(1.0, watched_sec / self._params.profile.window_sec),
+            ),
+        )
+
+    def _provenance(self, partition: int, as_of: int, slow: SlowSections) -> Provenance:
         return Provenance(
             partition=partition,
             offset=self.offset,
             book_update_id=self._book.update_id,
             ts_event=rfc3339.format_nanos(self.ts_event),
+            as_of=rfc3339.format_nanos(as_of),
+            slow=SlowProvenance(slow.offset, rfc3339.format_nanos(slow.as_of)),
             gap_count=self._book.gap_count,
             book_ok=self._book.ok,
         )
+
+
+def _read_state(snapshot: bytes) -> EngineState:
+    try:
+        state = _decode_state(snapshot)
+    except msgspec.DecodeError as error:
+        raise StateError(f"engine snapshot cannot be read: {error}") from None
+    if state.version != STATE_VERSION:
+        raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
+    return state

@@ -42,11 +42,25 @@ class Level(_Part, frozen=True):
     qty: float
 
 
+class Confidence(_Part, frozen=True):
+    """How much of its window each windowed metric has seen, 0 to 1; 1 is a full window."""
+
+    flow: float
+    quantity_history: float
+    volume_profile: float
+
+
 class Ingestion(_Part, frozen=True):
-    """How fresh the events are; `last_event_age_ms` runs on the monotonic clock since the newest arrived."""
+    """How fresh and how complete the events are.
+
+    `last_event_age_ms` runs on the monotonic clock since the newest arrived; `watched_sec` is the event time
+    since the first event that the report rests on.
+    """
 
     status: IngestionStatus
     last_event_age_ms: int
+    watched_sec: int
+    confidence: Confidence
 
 
 class Depth(_Part, frozen=True):
@@ -116,6 +130,13 @@ class Health(_Part, frozen=True):
     components: dict[str, float] = {}
 
 
+class SlowProvenance(_Part, frozen=True):
+    """Up to which event, and for which event time, liquidity and anomalies were computed."""
+
+    offset: int
+    as_of: str
+
+
 class Provenance(_Part, frozen=True):
     """Enough to reproduce the report: read the topic up to `offset` and take the same as-of time."""
 
@@ -123,6 +144,8 @@ class Provenance(_Part, frozen=True):
     offset: int
     book_update_id: int | None
     ts_event: str
+    as_of: str
+    slow: SlowProvenance
     gap_count: int
     book_ok: bool
 

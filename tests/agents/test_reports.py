@@ -49,7 +49,7 @@ async def test_ingestion_ages_by_the_monotonic_clock_alone(setting: Setting) -> 
     setting.monotonic += 3 * SECOND
     await setting.reports.run()
     report = validate_report(await setting.store.read("BTCUSDT") or b"")
-    assert report["ingestion"] == {"status": "degraded", "last_event_age_ms": 3000}
+    assert (report["ingestion"]["status"], report["ingestion"]["last_event_age_ms"]) == ("degraded", 3000)
 
 
 async def test_a_refused_report_fences_the_symbol_at_once(setting: Setting) -> None:

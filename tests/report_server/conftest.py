@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from app.microstructure import rfc3339
 from app.microstructure.report import (
+    Confidence,
     Depth,
     Flow,
     Health,
@@ -22,6 +23,7 @@ from app.microstructure.report import (
     Liquidity,
     Provenance,
     Report,
+    SlowProvenance,
     VolumeProfile,
     Wall,
     Writer,
@@ -53,7 +55,7 @@ def _make_report(symbol: str) -> bytes:
         updatedAt=_NOW_NS // 1_000_000,
         writer=Writer("worker-1", 2**63 - 1001),
         data_age_ms=42,
-        ingestion=Ingestion("ok", 12),
+        ingestion=Ingestion("ok", 12, 1234, Confidence(1.0, 1.0, 0.5)),
         last_price=61234.57,
         best_bid=bids[0],
         best_ask=asks[0],
@@ -63,7 +65,16 @@ def _make_report(symbol: str) -> bytes:
         flow=Flow(12.3, -0.75),
         liquidity=Liquidity((Wall("bid", 61234.0, 9.5, "high"),), (), VolumeProfile(61230, 61250, 61200, 1800, 9)),
         health=Health(87.5, {"spread": 100.0}),
-        provenance=Provenance(7, 123_456, 987_654, rfc3339.format_nanos(_NOW_NS), 0, True),
+        provenance=Provenance(
+            partition=7,
+            offset=123_456,
+            book_update_id=987_654,
+            ts_event=rfc3339.format_nanos(_NOW_NS),
+            as_of=rfc3339.format_nanos(_NOW_NS),
+            slow=SlowProvenance(123_400, rfc3339.format_nanos(_NOW_NS)),
+            gap_count=0,
+            book_ok=True,
+        ),
     )
     return encode(report)
 

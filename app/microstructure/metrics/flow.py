@@ -29,7 +29,6 @@ class FlowState(msgspec.Struct, frozen=True, array_like=True):
     times: list[int]
     counts: list[int]
     units: list[int]
-    last_trade_id: int
 
 
 class TradeFlow:
@@ -47,14 +46,10 @@ class TradeFlow:
         self._counts: list[int] = []
         self._units: list[int] = []
         self._start = 0
-        self._last_trade_id = -1
 
     def update(self, trade: TradeTick) -> None:
-        """Count a trade, unless its id was seen before."""
+        """Count a trade. Whoever calls has dropped duplicates."""
         payload = trade.payload
-        if payload.trade_id <= self._last_trade_id:
-            return
-        self._last_trade_id = payload.trade_id
         units = round(payload.qty * _UNITS)
         self._add(int(trade.ts_event), units if payload.aggressor_side == "buy" else -units)
 
@@ -76,7 +71,6 @@ class TradeFlow:
             self._times[start:],
             self._counts[start:],
             self._units[start:],
-            self._last_trade_id,
         )
 
     @classmethod
@@ -85,7 +79,6 @@ class TradeFlow:
         flow = cls(window_sec)
         flow.watched_since = state.watched_since
         flow._times, flow._counts, flow._units = list(state.times), list(state.counts), list(state.units)
-        flow._last_trade_id = state.last_trade_id
         return flow
 
     def _add(self, time: int, units: int) -> None:

@@ -48,10 +48,6 @@ def test_a_trade_leaves_the_window_exactly_when_it_is_as_old_as_the_window() -> 
     assert flow.value(START + WINDOW * SECOND).net_flow == 0.0
 
 
-def test_a_trade_id_seen_before_counts_once() -> None:
-    assert flow_of([trade(7), trade(7), trade(6)]).value(START).net_flow == 1.0
-
-
 def test_tenths_add_up_exactly() -> None:
     flow = flow_of([trade(n, qty=0.1) for n in range(10)])
     assert flow.value(START).net_flow == 1.0
