@@ -13,7 +13,7 @@ _STATUS_STYLE = {"ok": "green", "degraded": "yellow", "down": "red"}
 
 def live_table(samples: Mapping[str, Samples]) -> Table:
     """Return the newest report of each symbol as a table that fits into 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in _NUMBERS:
         table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
     for heading in ("status", "writer"):

@@ -141,6 +141,7 @@ class Demo:
     def _conclude(self, now: float) -> int:
         if not self._samples:
             return 130
+        self._console.print()
         self._console.print(summary_table(self._samples))
         firsts = [sample.first_seen_at for sample in self._samples.values() if sample.first_seen_at is not None]
         if firsts:

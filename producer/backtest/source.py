@@ -1,9 +1,11 @@
 """What a backtest reads from: recorded market data as the NautilusTrader objects that the live client sends on."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
+
+NANOS_PER_MS: Final = 1_000_000
 
 
 class BacktestError(ValueError):
@@ -13,8 +15,8 @@ class BacktestError(ValueError):
 class Extent(msgspec.Struct, frozen=True):
     """How far a recording reaches, known before it is replayed.
 
-    `first_ns` and `last_ns` are the least and the greatest event time. `lateness_ns` is the most that a
-    message's event time lies behind the greatest one received before it, or more.
+    No event time is less than `first_ns` or greater than `last_ns`, and none lies more than `lateness_ns`
+    behind the greatest one received before it.
     """
 
     first_ns: int
@@ -59,24 +61,10 @@ class ExtentScan:
         self._newest = max(self._newest, ts_event)
 
     def assume(self, ts_event: int) -> None:
-        """Allow for something that may be stamped up to `ts_event` and is no message itself."""
-        self._newest = max(self._newest, ts_event)
+        """Allow for an event that is stamped up to `ts_event` and is no message of the recording."""
+        whole_ms = -(-ts_event // NANOS_PER_MS) * NANOS_PER_MS  # what events carry
+        self._newest = max(self._newest, whole_ms)
 
     def extent(self) -> Extent:
         """Return what was gathered, `messages` being 0 where nothing was."""
         return Extent(self._first, self._newest, self._lateness, self._messages)
-
-
-def times_of(source: Source, every_ns: int, most: int) -> int:
-    """Return how many multiples of `every_ns` lie within the recording.
-
-    Raises:
-        BacktestError: none does, or more than `most`.
-    """
-    extent = source.extent
-    count = extent.last_ns // every_ns - -(-extent.first_ns // every_ns) + 1
-    if not extent.messages or count <= 0:
-        raise BacktestError("no report: the recording holds no whole multiple of --every")
-    if count > most:
-        raise BacktestError(f"--every is too short: {count:,} as-of times, at most {most:,} are allowed")
-    return count

@@ -73,7 +73,7 @@ class TapeSource:
                     case DepthSnapshot() if record.path in self._symbol_of:
                         yield from markets[self._symbol_of[record.path]].snapshot(payload, now)
             except (ValueError, ArithmeticError) as error:
-                raise record.error(error or type(error).__name__) from None
+                raise record.error(error) from None
 
 
 class _Scan:

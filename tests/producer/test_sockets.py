@@ -23,13 +23,14 @@ class Server:
         self.url = f"ws://127.0.0.1:{port}"
         self.connections: list[list[list[str]]] = []
         self._port = port
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: set[asyncio.Transport] = set()
         self._runner: web.AppRunner | None = None
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        self._open.add(socket)
+        assert request.transport is not None
+        self._open.add(request.transport)
         asked = [request.query["streams"].split("/")]
         self.connections.append(asked)
         async for message in socket:
@@ -45,8 +46,8 @@ class Server:
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
 
     async def stop(self) -> None:
-        for socket in self._open:
-            await socket.close()
+        for transport in self._open:
+            transport.abort()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -96,12 +97,13 @@ async def subscribe(sockets: StreamSockets, count: int) -> None:
             group.create_task(sockets.subscribe_trades(f"S{number}"))
 
 
-async def test_subscriptions_that_come_together_take_one_message(server: Server, sockets: StreamSockets) -> None:
+async def test_subscriptions_that_come_together_take_one_message(
+    server: Server, sockets: StreamSockets, until: Until
+) -> None:
     await server.start()
     await subscribe(sockets, 50)
     assert sockets.connected()
-    while sum(map(len, server.connections[0])) < 50:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await until(lambda: sum(map(len, server.connections[0])) == 50)
     (asked,) = server.connections
     assert [len(streams) for streams in asked] == [1, 49]
     assert {stream for streams in asked for stream in streams} == {f"s{number}@trade" for number in range(50)}

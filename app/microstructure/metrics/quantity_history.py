@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from app.microstructure.book import BookChange
 
@@ -39,10 +40,10 @@ class QuantityHistory:
     """The last level quantities and their percentiles.
 
     >>> history = QuantityHistory()
-    >>> levels = [(price, 0.0, qty) for price, qty in zip(range(1, 102), range(101), strict=True)]
-    >>> history.update(BookChange(0, True, True, None, 1.0, [], [(p, b, float(q)) for p, b, q in levels]))
+    >>> asks = [(100.0 + qty, 0.0, float(qty)) for qty in range(1, 102)]
+    >>> history.update(BookChange(0, True, True, None, 101.0, [], asks))
     >>> history.percentiles()
-    (95.05, 10.9)
+    (96.0, 11.0)
     """
 
     def __init__(self) -> None:
@@ -65,9 +66,9 @@ class QuantityHistory:
 
     def percentiles(self) -> tuple[float, float] | None:
         """Return P95 and P10 of the last samples; `None` below 100 of them."""
-        samples = self._samples()
-        if len(samples) < MIN_SAMPLES:
+        if len(self) < MIN_SAMPLES:
             return None
+        samples = self._samples()
         return _percentile(samples, 0.95), _percentile(samples, 0.10)
 
     def large(self) -> float | None:
@@ -107,13 +108,13 @@ class QuantityHistory:
         if self._closed:
             self._large = _percentile(np.frombuffer(bytearray().join(self._closed)), 0.95)
 
-    def _samples(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _samples(self) -> NDArray[np.float64]:
         """Return a copy of the samples that count."""
         closed = np.frombuffer(b"".join(self._closed))
         return np.concatenate((closed, self._open))[-LAST:]
 
 
-def _percentile(samples: np.ndarray[tuple[int], np.dtype[np.float64]], share: float) -> float:
+def _percentile(samples: NDArray[np.float64], share: float) -> float:
     """Return what `numpy.percentile(samples, 100 * share)` does, to the last bit; reorders `samples`.
 
     numpy's own asks `partition` for two samples at once, which takes it five times as long as selecting one and

@@ -5,6 +5,8 @@ history. Its length grades it: 10 levels and more is high, 6 and more medium, an
 next to each other in the book: prices at which nothing rests are no levels and do not end a run.
 """
 
+from typing import Final
+
 import msgspec
 
 from app.microstructure.book import Levels
@@ -19,7 +21,10 @@ class VacuumParams(msgspec.Struct, frozen=True):
     high: int = 10
 
 
-def vacuums(bids: Levels, asks: Levels, p10: float, params: VacuumParams = VacuumParams()) -> tuple[Vacuum, ...]:
+_DEFAULTS: Final = VacuumParams()
+
+
+def vacuums(bids: Levels, asks: Levels, p10: float, params: VacuumParams = _DEFAULTS) -> tuple[Vacuum, ...]:
     """Return the vacuums among the visible levels (best first): bids, then asks, each from the touch outwards.
 
     `from_` is the price of the run nearest to the touch, `to` the farthest: below `from_` on the bid side.

@@ -4,8 +4,8 @@ Trades fall into buckets of 10 s of event time, and inside a bucket into fine pr
 not grow with the number of trades. A bucket counts while any instant of it lies in (as_of - window, as_of]: the
 profile reaches up to 10 s further back than the window. A late trade goes to the bucket of its own time.
 
-The value merges the fine bins of the live buckets into bins that are centred on multiples of one round width, which
-follows from the highest live price (see `bin_width`) and is 0.4 to 2 basis points of it:
+The value merges the fine bins of the live buckets into bins that are centred on multiples of one round width. It
+follows from the highest live price and is 0.4 to 2 basis points of it (see `bin_width`):
 
 - POC (point of control): centre of the bin with the most volume;
 - value area: grows from the POC's bin by whichever next bin with volume, above or below, has more, until it
@@ -167,25 +167,29 @@ class VolumeProfile:
 
 def fine_width(price: int) -> int:
     """Return the width of the bins in which volume is kept, for a price in units: five digits of the price."""
-    return 10 ** max(0, len(str(price)) - 5)
+    width: int = 10 ** max(0, len(str(price)) - 5)
+    return width
 
 
 def bin_width(price: int) -> int:
-    """Return the width of a profile's bins, both in 10⁻⁸ units: 2 or 10 times the fine width.
+    """Return the width of a profile's bins for its highest price, both in 10⁻⁸ units, the venue's finest tick.
 
-    | price starts with | width               | of the price |
+    | price starts with | width in units      | of the price |
     |-------------------|---------------------|--------------|
     | 1 to 4.9999       | 2 · 10^(digits - 5) | 0.4 - 2 bps  |
     | 5 to 9.9999       | 10^(digits - 4)     | 1 - 2 bps    |
+    | below 10⁻⁴        | 1                   | one tick     |
 
-    Half of it is a multiple of every fine width up to this price, so that edges never cut a fine bin in two.
+    Half of a width is a multiple of every fine width up to that price, so its edges cut no fine bin in two. A
+    tick is a power of ten: where it is not below the width it is a multiple of it, so that each traded price is
+    the centre of a bin of its own.
 
     >>> bin_width(61_737 * 10**8) / 10**8, bin_width(10**8) / 10**8, bin_width(780)
     (10.0, 0.0002, 1)
     """
-    fine = fine_width(price)
-    if price < 10_000:  # a fine bin is one price, the finest step of the venue
+    if price < 10_000:
         return 1
+    fine = fine_width(price)
     return 2 * fine if price < 50_000 * fine else 10 * fine
 
 

@@ -23,7 +23,10 @@ class WallParams(msgspec.Struct, frozen=True):
     high: float = 3.0
 
 
-def walls(bids: Levels, asks: Levels, p95: float, params: WallParams = WallParams()) -> tuple[Wall, ...]:
+_DEFAULTS: Final = WallParams()
+
+
+def walls(bids: Levels, asks: Levels, p95: float, params: WallParams = _DEFAULTS) -> tuple[Wall, ...]:
     """Return the walls among the visible levels (best first): bids, then asks, each from the touch outwards.
 
     >>> walls(((99.0, 1.0), (98.0, 9.0)), ((101.0, 3.0),), p95=2.0)

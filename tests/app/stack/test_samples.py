@@ -14,10 +14,10 @@ def report(updated_at: int, age_ms: int = 20, status: str = "ok") -> dict[str, A
         "data_age_ms": age_ms,
         "ingestion": {"status": status, "last_event_age_ms": age_ms},
         "best_bid": {"price": 61837.63, "qty": 1.0},
-        "best_ask": None,
-        "spread_bps": None,
+        "best_ask": {"price": 61837.64, "qty": 1.0},
+        "spread_bps": 0.0016,
         "depth": {"imbalance": -0.25},
-        "flow": {"orders_per_sec": None, "net_flow": 1234.5},
+        "flow": {"orders_per_sec": 191.5, "net_flow": -1234.5},
         "provenance": {"gap_count": 2, "book_ok": True},
         "writer": {"nodeId": "w1", "writerToken": 7},
     }
@@ -68,7 +68,7 @@ def test_the_tables_fit_into_a_terminal_of_80_columns_without_cutting_anything()
     ):
         console.print(table)
     text = console.export_text()
-    for shown in ("61837.63", "1,234.50", "w1 #7", "trades/s", "data_age P95"):
+    for shown in ("61837.63", "61837.64", "0.002", "-0.25", "191.5", "-1,234.50", "w1 #7", "trades/s", "data_age P95"):
         assert shown in text
     assert "…" in text, "a symbol without a report shows that it is awaited"
     assert text.count("…") == 1
