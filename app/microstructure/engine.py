@@ -20,6 +20,7 @@ from app.microstructure.events import (
 )
 from app.microstructure.metrics.depth import depth
 from app.microstructure.metrics.flow import FlowState, TradeFlow
+from app.microstructure.metrics.health import health
 from app.microstructure.metrics.ingestion import ingestion_status
 from app.microstructure.metrics.level1 import level1
 from app.microstructure.metrics.quantity_history import LAST, QuantityHistory, QuantityState
@@ -29,7 +30,6 @@ from app.microstructure.metrics.walls import walls
 from app.microstructure.report import (
     Anomaly,
     Confidence,
-    Health,
     Ingestion,
     Liquidity,
     Provenance,
@@ -153,7 +153,8 @@ class SymbolEngine:
         """
         slow = slow or self.slow_sections(as_of)
         bids, asks = self._book.top(MAX_DEPTH_LEVELS)
-        top = level1(bids, asks)
+        top, visible, flow = level1(bids, asks), depth(bids, asks), self._flow.value(as_of)
+        ingestion = self._ingestion(as_of)
         ticker = self._ticker
         return Report(
             symbol=self.symbol,
@@ -162,7 +163,7 @@ class SymbolEngine:
             updatedAt=stamp.wall_ns // _NANOS_PER_MS,
             writer=Writer(nodeId=stamp.node_id, writerToken=stamp.writer_token),
             data_age_ms=max(0, stamp.wall_ns - self.ts_event) // _NANOS_PER_MS,
-            ingestion=self._ingestion(as_of),
+            ingestion=ingestion,
             last_price=ticker.last_price if ticker else None,
             change_24h_pct=ticker.change_24h_pct if ticker else None,
             high_24h=ticker.high_24h if ticker else None,
@@ -173,11 +174,11 @@ class SymbolEngine:
             spread_bps=top.spread_bps,
             mid_price=top.mid_price,
             micro_price=top.micro_price,
-            depth=depth(bids, asks),
-            flow=self._flow.value(as_of),
+            depth=visible,
+            flow=flow,
             liquidity=slow.liquidity,
             anomalies=slow.anomalies,
-            health=Health(),
+            health=health(top, visible, flow, self._history.large(), slow.anomalies, ingestion.status),
             provenance=self._provenance(stamp.partition, as_of, slow),
         )
 
