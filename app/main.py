@@ -26,6 +26,7 @@ from app.microstructure.engine import EngineParams
 from app.microstructure.metrics.volume_profile import ProfileParams
 from app.settings import Settings
 from app.stores.redis import RedisReportStore
+from app.topics import MAX_SNAPSHOT_BYTES
 from app.transport import BatchApp
 from tables.snapshots import SnapshotTable
 
@@ -191,6 +192,7 @@ def _faust_app(config: Settings) -> BatchApp:
         broker_session_timeout=session_sec,
         broker_heartbeat_interval=session_sec / 10,
         producer_acks=-1,
+        producer_max_request_size=MAX_SNAPSHOT_BYTES,
         web_bind="127.0.0.1",
         web_host="127.0.0.1",
         web_port=config.worker_web_port,

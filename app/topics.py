@@ -12,6 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from app.settings import Settings
 
+MAX_SNAPSHOT_BYTES: Final = 8_388_608  # the largest seen has 0.8 MB
 _HOUR_MS: Final = 3_600_000
 
 
@@ -43,7 +44,7 @@ def plan(settings: Settings) -> list[TopicSpec]:
                 "segment.bytes": "67108864",
                 "min.cleanable.dirty.ratio": "0.1",
                 "delete.retention.ms": "3600000",
-                "max.message.bytes": "8388608",
+                "max.message.bytes": str(MAX_SNAPSHOT_BYTES),
             },
         ),
     ]
