@@ -21,7 +21,7 @@ from nautilus_trader.common.actor import Actor
 from nautilus_trader.model.data import DataType, OrderBookDelta, OrderBookDeltas, TradeTick
 from nautilus_trader.model.enums import AggressorSide, BookAction, BookType, OrderSide
 from nautilus_trader.model.identifiers import ClientId, InstrumentId
-from nautilus_trader.model.objects import Price
+from nautilus_trader.model.objects import Price, Quantity
 
 from producer import wire
 from producer.depth import BookDepth, data_type
@@ -37,10 +37,16 @@ Sink = Callable[[str, Kind, bytes], None]
 log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=2**16)
-def _text(raw: int, precision: int) -> str:
-    """Return the decimal text of a price or quantity; most come again and again."""
+# Most prices and quantities come again and again; a text seen before costs a tenth. Two caches, since a
+# quantity may be larger than any price.
+@lru_cache(maxsize=2**15)
+def _price_text(raw: int, precision: int) -> str:
     return str(Price.from_raw(raw, precision))
+
+
+@lru_cache(maxsize=2**15)
+def _quantity_text(raw: int, precision: int) -> str:
+    return str(Quantity.from_raw(raw, precision))
 
 
 def _guarded[S: EventActor, M](callback: Callable[[S, M], None]) -> Callable[[S, M], None]:
@@ -95,8 +101,8 @@ class EventActor(Actor):
             symbol,
             trade.ts_event,
             trade.ts_init,
-            price=_text(trade.price.raw, trade.price.precision),
-            qty=_text(trade.size.raw, trade.size.precision),
+            price=_price_text(trade.price.raw, trade.price.precision),
+            qty=_quantity_text(trade.size.raw, trade.size.precision),
             side=_SIDES[trade.aggressor_side],
             trade_id=str(int(trade.trade_id.value)),
         )
@@ -181,7 +187,7 @@ def _levels(changes: list[OrderBookDelta]) -> tuple[list[TextLevel], list[TextLe
     for change in changes:
         order = change.order
         price, size = order.price, order.size
-        level = _text(price.raw, price.precision), _text(size.raw, size.precision)
+        level = _price_text(price.raw, price.precision), _quantity_text(size.raw, size.precision)
         (bids if order.side == OrderSide.BUY else asks).append(level)
     return bids, asks
 

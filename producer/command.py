@@ -1,6 +1,7 @@
 """`context8 producer`: read the exchange and publish events until SIGTERM or SIGINT."""
 
 import argparse
+import logging
 import sys
 from typing import Final
 
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if args.symbols:
         settings = msgspec.structs.replace(settings, symbols=args.symbols)
     logs.configure("producer", settings.node_id, settings.log_level)
+    # While Kafka is away aiokafka says so 30 times a second; the publisher says it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return _produce(settings)
 
 

@@ -6,7 +6,7 @@ waits for Kafka or for the exchange goes on by itself.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -39,8 +39,12 @@ class Health(msgspec.Struct, frozen=True):
 class Arrivals:
     """When each symbol's newest event arrived, by the monotonic clock."""
 
-    def __init__(self, symbols: list[str]) -> None:
-        self._arrived: dict[str, float | None] = dict.fromkeys(symbols)
+    def __init__(self) -> None:
+        self._arrived: dict[str, float | None] = {}
+
+    def expect(self, symbols: Iterable[str]) -> None:
+        """Events of these symbols should come."""
+        self._arrived = dict.fromkeys(symbols)
 
     def note(self, symbol: str) -> None:
         """An event of `symbol` arrived now."""

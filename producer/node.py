@@ -1,8 +1,8 @@
 """Composition of the producer: exchange → NautilusTrader node → actor → queue → Kafka.
 
 Data only: the node has no execution client, needs no key, and loads no instruments. Start and stop have an
-order: symbols are checked first, then Kafka, health and node start; at SIGTERM or SIGINT the node stops, what
-waits is flushed, and only when the event loop has ended is the node disposed of.
+order: health and Kafka first, then the symbols are checked, then the node starts; at SIGTERM or SIGINT the
+node stops, what waits is flushed, and only when the event loop has ended is the node disposed of.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
 
 from app.settings import Settings
-from producer import wire
-from producer.actor import CLIENT_ID, EventActor, Sink
+from producer.actor import CLIENT_ID, EventActor
 from producer.client import BookDataClient, client_factory
 from producer.health import Arrivals, Health, HealthServer, SymbolHealth, assess
 from producer.metrics import Metrics
 from producer.publisher import Publisher
 from producer.symbols import known_symbols
+from producer.wire import VENUE, Kind
 
 BINANCE_HTTP_URL: Final = "https://api.binance.com"
 BINANCE_WS_URL: Final = "wss://stream.binance.com:9443"
-WEIGHT_PER_MINUTE: Final = 6000
-FLUSH_TIMEOUT: Final = 10.0
+REQUESTS_PER_MINUTE: Final = 1200
+FLUSH_LIMIT_SEC: Final = 10.0
 _DISCONNECT_TIMEOUT: Final = 5.0
 # NautilusTrader tells its own life at INFO; that is detail here.
 _NAUTILUS_LEVELS: Final = {"DEBUG": "DEBUG", "INFO": "WARNING", "WARNING": "WARNING", "ERROR": "ERROR"}
@@ -50,9 +50,19 @@ class Producer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._metrics = Metrics()
+        self._metrics = metrics = Metrics()
+        self._publisher = publisher = Publisher(
+            settings.kafka_brokers,
+            settings.events_topic,
+            settings.producer_queue_limit,
+            self._resync,
+            metrics,
+        )
+        self._arrivals = Arrivals()
         self._client: BookDataClient | None = None
         self._node: TradingNode | None = None
+        metrics.watch("queue_depth", "Events not yet acknowledged by Kafka", lambda: publisher.waiting)
+        metrics.watch("kafka_up", "Whether Kafka answers", lambda: publisher.reachable)
 
     async def run(self) -> int:
         """Return 0 after a signal and a full flush, 1 if no symbol is known or it ended in another way.
@@ -60,44 +70,14 @@ class Producer:
         Raises:
             OSError: the port of the health server is taken.
         """
-        settings, metrics = self._settings, self._metrics
-        http = BinanceHttpClient(
-            clock=LiveClock(),
-            api_key=settings.binance_api_key,
-            api_secret=settings.binance_api_secret,
-            base_url=settings.binance_http_url or BINANCE_HTTP_URL,
-            ratelimiter_default_quota=Quota.rate_per_minute(WEIGHT_PER_MINUTE),
-        )
-        market = BinanceSpotMarketHttpAPI(http, BinanceAccountType.SPOT)
-        symbols = await known_symbols(market, settings.symbols, metrics)
-        if not symbols:
-            log.error("no symbol is left to subscribe to")
-            return 1
-        publisher = Publisher(
-            settings.kafka_brokers,
-            settings.events_topic,
-            settings.producer_queue_limit,
-            self._resync,
-            metrics,
-        )
-        arrivals = Arrivals(symbols)
-        health = HealthServer(settings.producer_http_port, lambda: self._health(publisher, arrivals), metrics)
-        metrics.watch("queue_depth", "Events not yet acknowledged by Kafka", lambda: publisher.waiting)
-        metrics.watch("kafka_up", "Whether Kafka answers", lambda: publisher.reachable)
-
-        def sink(symbol: str, kind: wire.Kind, event: bytes) -> None:
-            arrivals.note(symbol)
-            publisher.put(symbol, kind, event)
-
+        health = HealthServer(self._settings.producer_http_port, self._health, self._metrics)
         await health.start()
-        publisher.start()
+        self._publisher.start()
         try:
-            told = await self._run_node(http, symbols, sink)
+            told = await self._produce()
         finally:
-            left = await publisher.stop(FLUSH_TIMEOUT)
+            left = await self._publisher.stop(FLUSH_LIMIT_SEC)
             await health.stop()
-        if not told:
-            log.error("NautilusTrader's node ended by itself; its own log says why")
         return 0 if told and not left else 1
 
     def dispose(self) -> None:
@@ -105,28 +85,39 @@ class Producer:
         if self._node is not None:
             self._node.dispose()
 
-    async def _run_node(self, http: BinanceHttpClient, symbols: list[str], sink: Sink) -> bool:
-        """Run the node; return whether it ended because it was told to."""
-        loop = asyncio.get_running_loop()
-        node = self._node = TradingNode(config=_config(self._settings), loop=loop)
+    async def _produce(self) -> bool:
+        """Publish until told to stop; return False if it ended for any other reason."""
+        settings = self._settings
+        http = BinanceHttpClient(
+            clock=LiveClock(),
+            api_key=settings.binance_api_key,
+            api_secret=settings.binance_api_secret,
+            base_url=settings.binance_http_url or BINANCE_HTTP_URL,
+            ratelimiter_default_quota=Quota.rate_per_minute(REQUESTS_PER_MINUTE),
+        )
+        market = BinanceSpotMarketHttpAPI(http, BinanceAccountType.SPOT)
+        symbols = await known_symbols(market, settings.symbols, self._metrics)
+        if not symbols:
+            log.error("no symbol is left to subscribe to")
+            return False
+        self._arrivals.expect(symbols)
+        node = self._node = self._build_node(http, symbols)
+        if not await _run_until_told(node):
+            log.error("NautilusTrader's node ended by itself; its own log says why")
+            return False
+        return True
+
+    def _build_node(self, http: BinanceHttpClient, symbols: list[str]) -> TradingNode:
+        node = TradingNode(config=_config(self._settings), loop=asyncio.get_running_loop())
         node.add_data_client_factory(CLIENT_ID.value, client_factory(http, self._metrics, self._adopt))
-        instrument_ids = [InstrumentId.from_str(f"{symbol}.{wire.VENUE}") for symbol in symbols]
-        node.trader.add_actor(EventActor(instrument_ids, sink, self._resync, self._metrics))
+        instrument_ids = [InstrumentId.from_str(f"{symbol}.{VENUE}") for symbol in symbols]
+        node.trader.add_actor(EventActor(instrument_ids, self._take, self._resync, self._metrics))
         node.build()
-        told = asyncio.Event()
+        return node
 
-        def stop() -> None:
-            if not told.is_set():
-                told.set()
-                node.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)  # in place of the node's own handlers
-        await node.run_async()
-        # `run_async` returns when the engines' queues have ended, which is before the node has stopped.
-        while node.kernel.is_running():  # noqa: ASYNC110  (it has no event to wait for)
-            await asyncio.sleep(0.01)
-        return told.is_set()
+    def _take(self, symbol: str, kind: Kind, event: bytes) -> None:
+        self._arrivals.note(symbol)
+        self._publisher.put(symbol, kind, event)
 
     def _adopt(self, client: BookDataClient) -> None:
         self._client = client
@@ -135,17 +126,37 @@ class Producer:
         if self._client is not None:
             self._client.resync(symbol, reason)
 
-    def _health(self, publisher: Publisher, arrivals: Arrivals) -> Health:
+    def _health(self) -> Health:
         return assess(
             exchange_connected=self._client is not None and self._client.streams_connected(),
-            kafka_reachable=publisher.reachable,
-            queue_depth=publisher.waiting,
+            kafka_reachable=self._publisher.reachable,
+            queue_depth=self._publisher.waiting,
             queue_limit=self._settings.producer_queue_limit,
             symbols={
-                symbol: SymbolHealth(age, self._metrics.resyncs(symbol)) for symbol, age in arrivals.ages_ms().items()
+                symbol: SymbolHealth(age, self._metrics.resyncs(symbol))
+                for symbol, age in self._arrivals.ages_ms().items()
             },
             silent_after_ms=self._settings.down_after_ms,
         )
+
+
+async def _run_until_told(node: TradingNode) -> bool:
+    """Run the node; return whether it ended because of SIGTERM or SIGINT."""
+    told = asyncio.Event()
+
+    def stop() -> None:
+        if not told.is_set():
+            told.set()
+            node.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)  # in place of the node's own handlers
+    await node.run_async()
+    # `run_async` returns when the engines' queues have ended, which is before the node has stopped.
+    while node.kernel.is_running():  # noqa: ASYNC110  (it has no event to wait for)
+        await asyncio.sleep(0.01)
+    return told.is_set()
 
 
 def _config(settings: Settings) -> TradingNodeConfig:

@@ -35,6 +35,7 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_FIRST: Final = 0.2
 RETRY_LONGEST: Final = 5.0
 SILENCE: Final = 5.0  # events that wait this long without one acknowledgement: Kafka is away
+OUTAGE_LOOK: Final = 0.5
 CLOSE_TIMEOUT: Final = 2.0
 
 log = logging.getLogger(__name__)
@@ -176,9 +177,10 @@ class Publisher:
             self._set_lanes(len(await producer.partitions_for(self._topic)))
             log.info("connected to Kafka at %s, %d partitions", self._brokers, len(self._lanes))
             self._in_session = True
-            async with asyncio.TaskGroup() as lanes:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tell_outages())
                 for partition, lane in enumerate(self._lanes):
-                    lanes.create_task(self._send(producer, partition, lane), name=f"lane {partition}")
+                    tasks.create_task(self._send(producer, partition, lane))
         finally:
             self._in_session = False
             await _close(producer)
@@ -196,6 +198,16 @@ class Publisher:
             await (await producer.send_batch(batch, self._topic, partition=partition))
             lane.drop_oldest(count)
             self._acknowledged(count)
+
+    async def _tell_outages(self) -> None:
+        answering = True
+        while True:
+            await asyncio.sleep(OUTAGE_LOOK)
+            if self.reachable != answering:
+                answering = not answering
+                log.error(
+                    "Kafka %s, %d events wait", "answers again" if answering else "does not answer", self._waiting
+                )
 
     def _acknowledged(self, count: int) -> None:
         self._answered_at = time.monotonic()

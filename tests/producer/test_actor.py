@@ -124,6 +124,12 @@ def test_published_ranges_are_contiguous_from_the_snapshot_on(actor: EventActor,
     assert outbox.ranges() == [(100, 100, True), (101, 104, False), (105, 105, False), (106, 120, False)]
 
 
+def test_quantities_beyond_any_price_keep_their_text(actor: EventActor, outbox: Outbox) -> None:
+    levels = messages.orders([("0.00000001", "33000000000000.00000001")], [])
+    actor.on_order_book_deltas(messages.replacement(INSTRUMENT, levels, 1, AT, AT))
+    assert outbox.sent[0][1]["payload"]["bids"] == [["0.00000001", "33000000000000.00000001"]]
+
+
 def test_a_single_clear_says_that_the_book_is_not_known(actor: EventActor, outbox: Outbox) -> None:
     for data in (snapshot(100), unknown(100), diff(105), snapshot(110), diff(111)):
         actor.on_order_book_deltas(data)

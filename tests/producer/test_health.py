@@ -42,7 +42,9 @@ def test_each_thing_that_keeps_events_from_flowing_is_a_problem(changes: dict[st
 
 
 def test_ages_are_counted_from_the_newest_event() -> None:
-    arrivals = Arrivals(["BTCUSDT", "ETHUSDT"])
+    arrivals = Arrivals()
+    assert arrivals.ages_ms() == {}
+    arrivals.expect(["BTCUSDT", "ETHUSDT"])
     arrivals.note("BTCUSDT")
     ages = arrivals.ages_ms()
     assert ages["ETHUSDT"] is None
