@@ -3,12 +3,14 @@ from collections.abc import Callable
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.intake import Intake, home_partition
 from agents.owned import Owned, PartitionProgress
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import BadEventError, Event
-from support.markets import trade
+from support.markets import streams, trade
 from support.records import PARTITIONS, record
 
 HOME = home_partition("BTCUSDT", PARTITIONS)
@@ -78,6 +80,25 @@ def test_rubbish_that_is_read_again_is_not_sent_aside_again(intake: Intake, asid
     for _ in range(2):
         intake.take([record(b"{", 5)])
     assert len(aside.sent) == 1
+
+
+@given(streams(), st.data())
+def test_batches_and_repeats_make_no_difference(events: list[Event], data: st.DataObject) -> None:
+    records = [record(event, offset) for offset, event in enumerate(events)]
+    states = []
+    for cut_up in (False, True):
+        owned = Owned()
+        owned.partitions[HOME] = PartitionProgress()
+        intake = Intake(owned, EngineParams(), PARTITIONS, Aside(), monotonic_ns=lambda: 77)
+        start = 0
+        while start < len(records):
+            size = data.draw(st.integers(1, len(records))) if cut_up else 1
+            back = data.draw(st.integers(0, start)) if cut_up else 0
+            intake.take(records[start - back : start + size])
+            start += size
+        states.append(owned.symbols["BTCUSDT"].engine.snapshot())
+        assert owned.partitions[HOME].position == len(records) - 1
+    assert states[0] == states[1]
 
 
 @pytest.mark.parametrize("known", [False, True])

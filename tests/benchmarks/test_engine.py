@@ -3,11 +3,15 @@
 `make bench` runs these; they are skipped in the test run. Figures and what they mean: docs/performance.md.
 """
 
+import asyncio
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.slow import compute_in
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import Event, OrderBookDeltas, TradeTick
 from app.microstructure.report import Stamp, encode
@@ -76,3 +80,16 @@ def test_a_snapshot(benchmark: Any, events: list[Event]) -> None:
 def test_a_restore(benchmark: Any, events: list[Event]) -> None:
     snapshot = engine_after(events).snapshot()
     benchmark(lambda: SymbolEngine.restore(snapshot, EngineParams()))
+
+
+def test_a_slow_cycle_in_a_process_of_its_own(benchmark: Any, events: list[Event]) -> None:
+    """The whole way there and back, as SLOW_CYCLE_MODE=process goes it."""
+    engine = engine_after(events)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        compute = compute_in(pool, EngineParams())
+
+        async def there_and_back() -> None:
+            await compute(engine, engine.ts_event + SECOND)
+
+        with asyncio.Runner() as runner:
+            benchmark(lambda: runner.run(there_and_back()))

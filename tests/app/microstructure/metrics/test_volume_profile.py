@@ -141,6 +141,7 @@ def test_a_late_trade_counts_in_the_bucket_of_its_own_time() -> None:
     assert later is not None
     assert (now.POC, now.trade_count) == (100.0, 3)
     assert (later.POC, later.trade_count) == (200.0, 1)
+    assert [bucket.trades for bucket in profile.snapshot().buckets] == [2, 1]
 
 
 def test_bins_are_as_wide_as_the_highest_live_price_asks_for() -> None:
@@ -161,14 +162,15 @@ def test_prices_too_far_apart_for_one_width_give_no_profile() -> None:
 
 @pytest.mark.parametrize(("price", "qty"), [(1e-12, 1e-12), (1e-8, 1e-8), (9.9e14, 9.9e14), (1e-5, 9e13)])
 def test_extreme_prices_and_quantities_are_counted_and_survive_a_restart(price: float, qty: float) -> None:
-    trades = [trade(number, price, qty, at=START + number * SECOND) for number in range(30)]
+    trades = [trade(number, price, qty, at=START + 4 * number * SECOND) for number in range(30)]
+    newest = int(trades[-1].ts_event)
     profile = profile_of(trades)
     packed = msgspec.msgpack.encode(profile.snapshot())
     resumed = VolumeProfile.restore(msgspec.msgpack.decode(packed, type=ProfileState), PARAMS)
-    value = profile.value(START + 29 * SECOND)
+    value = profile.value(newest)
     assert value is not None
     assert 0 < value.VAL <= value.POC <= value.VAH
-    assert resumed.value(START + 29 * SECOND) == value
+    assert resumed.value(newest) == value
 
 
 @given(st.integers(1, 10**23))
