@@ -7,6 +7,7 @@ therefore loses nothing: what was not committed is read again, and what a snapsh
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -33,13 +34,18 @@ class Table(Protocol):
 
 
 class Checkpoints:
-    """Writes snapshots of `owned` to `table` and commits behind them."""
+    """Writes snapshots of `owned` to `table` and commits behind them.
+
+    Attributes:
+        completed_at: monotonic seconds at which the last one was done, of the start before the first.
+    """
 
     def __init__(self, owned: Owned, table: Table, commit: Commit) -> None:
         self._owned = owned
         self._table = table
         self._commit = commit
         self._running = asyncio.Lock()
+        self.completed_at = time.monotonic()
 
     async def run(self) -> None:
         """Take one checkpoint. Errors are counted and logged; the next checkpoint covers what this missed."""
@@ -53,6 +59,7 @@ class Checkpoints:
             offsets = self._owned.committable()
             if offsets:
                 await self._commit(offsets)
+            self.completed_at = time.monotonic()
 
     async def _save(self, symbol: OwnedSymbol) -> None:
         epoch = symbol.epoch

@@ -21,6 +21,7 @@ from app.microstructure.events import BadEventError, Event, decode
 logger = logging.getLogger(__name__)
 
 DeadLetter = Callable[[ConsumerRecord, BadEventError, Callable[[], None]], None]
+MAX_AHEAD_MS: Final = 60_000
 _POSITIVE: Final = 0x7FFFFFFF
 
 
@@ -69,6 +70,7 @@ class Intake:
 
     def _apply(self, record: ConsumerRecord, now_ns: int) -> None:
         event = decode(record.value, record.key)
+        _require_plausible_time(event, record)
         symbol = self._owned.symbols.get(event.symbol)
         if symbol is None:
             symbol = self._new_symbol(event, record.partition)
@@ -94,6 +96,16 @@ class Intake:
         telemetry.DEAD_LETTERS.labels(error.reason).inc()
         progress.dead_letters.add(record.offset)
         self._dead_letter(record, error, lambda: progress.dead_letters.discard(record.offset))
+
+
+def _require_plausible_time(event: Event, record: ConsumerRecord) -> None:
+    """Refuse an event from the future: event time would stand still until the future is there.
+
+    The record's own time is the producer's clock, which may be wrong by seconds, not by minutes.
+    """
+    if record.timestamp > 0 and event.ts_event > (record.timestamp + MAX_AHEAD_MS) * 1_000_000:
+        ahead_sec = (event.ts_event - record.timestamp * 1_000_000) // 1_000_000_000
+        raise BadEventError("time_ahead", f"ts_event is {ahead_sec} s ahead of the record's own time")
 
 
 def stream_id(record: ConsumerRecord) -> str:

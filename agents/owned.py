@@ -24,6 +24,7 @@ class OwnedSymbol:
         uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
         applied_since: first offset applied since the snapshot that is on its way.
         epoch_saved: a snapshot under `epoch` is in the table.
+        publish_from: offset of the predecessor's last report; ours wait until the replay has reached it.
         slow: liquidity and anomalies of the last slow cycle.
         slow_due_ns: monotonic time at which the next one is due.
     """
@@ -37,6 +38,7 @@ class OwnedSymbol:
     uncovered: int | None = None
     applied_since: int | None = None
     epoch_saved: bool = False
+    publish_from: int = -1
     slow: SlowSections | None = None
     slow_due_ns: int = 0
 
@@ -46,6 +48,13 @@ class OwnedSymbol:
         if self.epoch is None or self.fenced:
             return False
         return self.uncovered is not None or not self.epoch_saved
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether there is something to report that readers have not seen newer."""
+        if self.epoch is None or self.fenced or self.engine.offset < 0:
+            return False
+        return self.engine.offset >= self.publish_from
 
     def applied(self, offset: int, now_ns: int) -> None:
         """Note that the engine took the event at `offset` into account."""

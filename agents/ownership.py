@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
 from app.microstructure.engine import EngineParams, StateError, SymbolEngine
@@ -22,7 +24,11 @@ Load = Callable[[int], Mapping[str, SnapshotRecord]]
 
 
 class Ownership:
-    """Keeps `owned` in line with the partitions of this worker."""
+    """Keeps `owned` in line with the partitions of this worker.
+
+    Attributes:
+        store_away: epochs are wanted and could not be taken.
+    """
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class Ownership:
         self._load = load
         self._store = store
         self._monotonic_ns = monotonic_ns
+        self.store_away = False
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Own exactly `partitions`, each symbol with the newest state known."""
@@ -58,15 +65,20 @@ class Ownership:
             if symbol.epoch is None and not symbol.fenced
         }
         if not waiting:
+            self.store_away = False
             return
         try:
             epochs = await self._store.take_epochs(waiting)
+            # Read after the epoch was taken: from then on the predecessor's reports are refused, so these are its last.
+            seen = {name: offset_of(await self._store.read(name)) for name in epochs}
         except StoreUnavailableError as error:
             telemetry.ERRORS.labels("store", "unavailable").inc()
+            self.store_away = True
             logger.warning("no epochs for %d symbols: %s", len(waiting), error)
             return
+        self.store_away = False
         for name in waiting:
-            self._grant(name, epochs.get(name))
+            self._grant(name, epochs.get(name), seen.get(name, -1))
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
 
     def _adopt(self, partition: int, record: SnapshotRecord) -> None:
@@ -85,7 +97,7 @@ class Ownership:
         )
         logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
 
-    def _grant(self, name: str, epoch: int | None) -> None:
+    def _grant(self, name: str, epoch: int | None, publish_from: int) -> None:
         symbol = self._owned.symbols.get(name)
         if symbol is None or symbol.epoch is not None:
             return  # it went while Redis answered
@@ -97,5 +109,26 @@ class Ownership:
         if epoch >= EPOCH_WARN:
             telemetry.ERRORS.labels("store", "epoch_high").inc()
             logger.warning("writer epoch %d nears its limit", epoch, extra={"symbol": name})
-        symbol.epoch = epoch
+        symbol.epoch, symbol.publish_from = epoch, publish_from
         logger.info("writer epoch %d", epoch, extra={"symbol": name})
+
+
+class _Provenance(msgspec.Struct):
+    offset: int
+
+
+class _Published(msgspec.Struct):
+    provenance: _Provenance
+
+
+_decode_published = msgspec.json.Decoder(_Published).decode
+
+
+def offset_of(report: bytes | None) -> int:
+    """Return the offset that a report stands for, -1 for none or for something that is no report."""
+    if report is None:
+        return -1
+    try:
+        return _decode_published(report).provenance.offset
+    except msgspec.DecodeError:
+        return -1

@@ -17,7 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 class Reports:
-    """Publishes reports of `owned` as `node_id`."""
+    """Publishes reports of `owned` as `node_id`.
+
+    Attributes:
+        store_away: the last cycle's reports could not be written.
+    """
 
     def __init__(
         self,
@@ -33,15 +37,18 @@ class Reports:
         self._monotonic_ns = monotonic_ns
         self._wall_ns = wall_ns
         self._published_ns: dict[str, int] = {}
+        self.store_away = False
 
     async def run(self) -> None:
         """Compute and publish one report of every symbol that we may write."""
-        symbols = [s for s in self._owned.symbols.values() if s.epoch is not None and not s.fenced]
+        symbols = [symbol for symbol in self._owned.symbols.values() if symbol.may_publish]
         publications = [each for each in map(self._publication, symbols) if each is not None]
         try:
             written = await self._store.publish(publications)
+            self.store_away = False
         except StoreUnavailableError as error:
             telemetry.ERRORS.labels("store", "unavailable").inc()
+            self.store_away = True
             logger.warning("%d reports not written: %s", len(publications), error)
             for each in publications:
                 telemetry.CACHE_WRITES.labels(each.symbol, "unavailable").inc()
@@ -52,7 +59,7 @@ class Reports:
 
     def _publication(self, symbol: OwnedSymbol) -> Publication | None:
         engine, epoch = symbol.engine, symbol.epoch
-        if epoch is None or engine.offset < 0:
+        if epoch is None:
             return None
         started = self._monotonic_ns()
         stamp = Stamp(self._node_id, epoch, symbol.partition, self._wall_ns())

@@ -13,6 +13,9 @@ _COMMANDS: Final = {
     "worker": "app.worker_command",
     "reader": "report_server.command",
     "topics": "app.topics_command",
+    "backtest": "producer.backtest.command",
+    "plot": "app.plot.command",
+    "scorecard": "app.scorecard.command",
 }
 _HELP: Final = {
     "demo": "run the whole system on this machine and show live reports",
@@ -21,12 +24,21 @@ _HELP: Final = {
     "worker": "compute reports from events; start as many as you like",
     "reader": "answer questions about reports over MCP and HTTP",
     "topics": "create the Kafka topics and check those that exist",
+    "backtest": "compute the same reports from recorded data, without Kafka or Redis",
+    "plot": "draw reports over time as PNG and HTML",
+    "scorecard": "score the anomaly detectors on patterns with known truth",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the subcommand named in `argv` and return its exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="context8", description="Live market microstructure on Kafka.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = arguments[0] if arguments and arguments[0] in _COMMANDS else None
@@ -35,10 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == chosen:
             import_module(_COMMANDS[name]).add_arguments(subparser)
     parsed = parser.parse_args(arguments)
-    try:
-        return int(import_module(_COMMANDS[parsed.command]).run(parsed))
-    except KeyboardInterrupt:
-        return 130
+    return int(import_module(_COMMANDS[parsed.command]).run(parsed))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from agents.reports import Reports
 from agents.slow import Compute, SlowCycles, compute_here, compute_in
 from app import logs, telemetry
 from app.microstructure.engine import EngineParams
-from app.microstructure.metrics.volume_profile import ProfileParams
+from app.params import engine_params
 from app.settings import Settings
 from app.stores.redis import RedisReportStore
 from app.topics import MAX_SNAPSHOT_BYTES
@@ -34,18 +34,14 @@ logger = logging.getLogger(__name__)
 
 _HAND_OVER_SEC: Final = 1.0
 _STORE_TIMEOUT_SEC: Final = 0.5
+_STUCK_SEC: Final = 5.0
 
 
 def create_app(config: Settings) -> BatchApp:
     """Return the worker's Faust app, ready for `faust worker`."""
     logs.configure("worker", config.node_id, config.log_level)
     app = _faust_app(config)
-    params = EngineParams(
-        flow_window_sec=config.flow_window_sec,
-        degraded_after_ms=config.degraded_after_ms,
-        down_after_ms=config.down_after_ms,
-        profile=ProfileParams(window_sec=config.report_window_sec),
-    )
+    params = engine_params(config)
     store = RedisReportStore(
         config.redis_url,
         password=config.redis_password,
@@ -74,7 +70,7 @@ def create_app(config: Settings) -> BatchApp:
     _follow_rebalances(app, config.events_topic, ownership, checkpoints)
     _run_every(app, config.fast_cycle_ms / 1000, fast_cycle)
     _run_every(app, config.snapshot_interval_ms / 1000, checkpoints.run)
-    _serve(app, config, owned)
+    _serve(app, config, owned, partial(_problems, config, ownership, reports, checkpoints))
     return app
 
 
@@ -107,16 +103,30 @@ def _follow_rebalances(app: BatchApp, topic: str, ownership: Ownership, checkpoi
     app.before_revoke = hand_over
 
 
-def _serve(app: BatchApp, config: Settings, owned: Owned) -> None:
+def _problems(config: Settings, ownership: Ownership, reports: Reports, checkpoints: Checkpoints) -> list[str]:
+    """Return what keeps the worker from doing its work, each in one line."""
+    found = []
+    if ownership.store_away or reports.store_away:
+        found.append("Redis does not take epochs or reports")
+    waited = time.monotonic() - checkpoints.completed_at
+    if waited > _STUCK_SEC + config.snapshot_interval_ms / 1000:
+        found.append(f"Kafka has not taken a snapshot or a commit for {waited:.0f} s")
+    return found
+
+
+def _serve(app: BatchApp, config: Settings, owned: Owned, problems: Callable[[], list[str]]) -> None:
     @app.task
     async def serve_metrics() -> None:
         start_http_server(config.nt_metrics_port, addr="127.0.0.1")
 
     @app.page("/health")
     async def health(web: Any, _: Any) -> Any:
+        found = problems()
         return web.json(
             {
-                "status": "rebalancing" if app.rebalancing else "ok",
+                "status": "degraded" if found else "rebalancing" if app.rebalancing else "ok",
+                "checked": "reports written to Redis, snapshots and commits taken by Kafka",
+                "problems": found,
                 "node_id": config.node_id,
                 "partitions": sorted(owned.partitions),
                 "symbols": {

@@ -76,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     reader_port: Port = 8080
+    stale_after_ms: Annotated[int, Meta(ge=500, le=600_000)] = 2000
     timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 150
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -124,6 +125,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "producer_queue_limit": "events that may wait for Kafka in the producer",
     "reader_host": "address that the reader listens on",
     "reader_port": "port of the reader: MCP at /mcp, HTTP beside it",
+    "stale_after_ms": "silence of a report's writer after which the reader marks the report stale and down",
     "timeout_ms": "limit for every answer of the reader",
     "log_level": "how much is logged",
 }

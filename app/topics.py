@@ -69,6 +69,24 @@ async def ensure(settings: Settings) -> dict[str, str]:
         await admin.close()
 
 
+async def problem(settings: Settings) -> str | None:
+    """Return in one line what is wrong with the topics as they are, `None` if nothing is."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        for spec in plan(settings):
+            if spec.name not in existing:
+                return f"topic {spec.name} is missing: run `context8 topics`"
+            try:
+                await _require_partitions(admin, spec)
+            except TopicMismatchError as error:
+                return str(error)
+    finally:
+        await admin.close()
+    return None
+
+
 async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: int) -> str:
     response = await admin.create_topics([NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)])
     code = response.topic_errors[0][1]
@@ -76,6 +94,11 @@ async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: 
         return "created"
     if code != TopicAlreadyExistsError.errno:
         raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")
+    await _require_partitions(admin, spec)
+    return "exists"
+
+
+async def _require_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> None:
     (described,) = await admin.describe_topics([spec.name])
     found = len(described["partitions"])
     if found != spec.partitions:
@@ -84,4 +107,3 @@ async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: 
             f"set EVENTS_PARTITIONS={found}, "
             f"or delete the topic and its changelog to change the number"
         )
-    return "exists"

@@ -23,7 +23,7 @@ Only the best `MAX_LEVELS` of a side are kept: reports look at 20, and state mus
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -33,6 +33,7 @@ MAX_LEVELS: Final = 1000
 _SLACK: Final = 250  # cutting only now and then keeps the cost per update constant
 
 Levels = tuple[tuple[float, float], ...]
+BookSide = Literal["bid", "ask"]
 LevelChange = tuple[float, float, float]
 """Price, quantity before, quantity now; 0 means that there is no such level."""
 
@@ -90,21 +91,24 @@ class _Side:
         self._keys.clear()
 
     def set(self, levels: Iterable[tuple[float, float]]) -> list[LevelChange]:
+        # The hot loop of the system: names are bound once, and most levels exist already.
         sign, quantities, keys = self.sign, self._qty, self._keys
+        quantity_of = quantities.get
         changes: list[LevelChange] = []
+        note = changes.append
         for price, qty in levels:
             key = sign * price
-            before = quantities.get(key, 0.0)
-            if qty:
-                if not before:
-                    insort(keys, key)
-                quantities[key] = qty
-            elif before:
+            before = quantity_of(key, 0.0)
+            if qty == before:
+                continue
+            note((price, before, qty))
+            if not qty:
                 del quantities[key]
                 del keys[bisect_left(keys, key)]
             else:
-                continue
-            changes.append((price, before, qty))
+                quantities[key] = qty
+                if not before:
+                    insort(keys, key)
         if len(keys) > MAX_LEVELS + _SLACK:
             self._cut()
         return changes
@@ -118,6 +122,9 @@ class _Side:
         return self.set(gone) + self.set(
             [(price, qty) for price, qty in levels if self._qty.get(self.sign * price) != qty]
         )
+
+    def quantity(self, price: float) -> float:
+        return self._qty.get(self.sign * price, 0.0)
 
     def best(self) -> float | None:
         return self.sign * self._keys[-1] if self._keys else None
@@ -199,6 +206,10 @@ class OrderBook:
             depth.asks[-1][0] if depth.asks else 0.0,
         )
         return self._changed(ts_event, restarted, bids, asks)
+
+    def quantity(self, side: BookSide, price: float) -> float:
+        """Return the quantity of a level, 0 if there is none."""
+        return (self._bids if side == "bid" else self._asks).quantity(price)
 
     def top(self, count: int) -> tuple[Levels, Levels]:
         """Return bids and asks, best first, at most `count` each; empty while the book is not known."""

@@ -9,6 +9,7 @@ import msgspec
 
 from app.microstructure import rfc3339
 from app.microstructure.book import BookChange, BookState, OrderBook
+from app.microstructure.detectors import Detectors
 from app.microstructure.events import (
     MAX_DEPTH_LEVELS,
     Event,
@@ -39,7 +40,7 @@ from app.microstructure.report import (
     Writer,
 )
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _NANOS_PER_MS = 1_000_000
 
 
@@ -74,10 +75,12 @@ class EngineState(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     ts_event: int
     last_trade_id: int
+    last_trade_ts: int
     book: BookState
     flow: FlowState
     history: QuantityState
     profile: ProfileState
+    detectors: bytes
     ticker: TickerPayload | None
     ticker_ts: int
 
@@ -100,11 +103,12 @@ class SymbolEngine:
         self.ts_event = 0
         self._params = params
         self._venue = ""
-        self._last_trade_id = -1
+        self._last_trade_id, self._last_trade_ts = -1, 0
         self._book = OrderBook()
         self._flow = TradeFlow(params.flow_window_sec)
         self._history = QuantityHistory()
         self._profile = VolumeProfile(params.profile)
+        self._detectors = Detectors(self._book, self._history.large)
         self._ticker: TickerPayload | None = None
         self._ticker_ts = 0
 
@@ -133,6 +137,7 @@ class SymbolEngine:
             case Ticker24h():
                 if ts_event >= self._ticker_ts:
                     self._ticker, self._ticker_ts = event.payload, ts_event
+        self._detectors.tick(self.ts_event)
         return True
 
     def slow_sections(self, as_of: int) -> SlowSections:
@@ -144,7 +149,7 @@ class SymbolEngine:
             p95, p10 = percentiles
             found_walls, found_vacuums = walls(bids, asks, p95), vacuums(bids, asks, p10)
         liquidity = Liquidity(found_walls, found_vacuums, self._profile.value(as_of))
-        return SlowSections(as_of, self.offset, liquidity, None)
+        return SlowSections(as_of, self.offset, liquidity, self._detectors.anomalies(as_of))
 
     def report(self, as_of: int, stamp: Stamp, slow: SlowSections | None = None) -> Report:
         """Return the report at event time `as_of` (ns, at or after `ts_event`), written by `stamp`.
@@ -192,10 +197,12 @@ class SymbolEngine:
                 self.offset,
                 self.ts_event,
                 self._last_trade_id,
+                self._last_trade_ts,
                 self._book.snapshot(),
                 self._flow.snapshot(),
                 self._history.snapshot(),
                 self._profile.snapshot(),
+                self._detectors.snapshot(),
                 self._ticker,
                 self._ticker_ts,
             )
@@ -211,24 +218,31 @@ class SymbolEngine:
         state = _read_state(snapshot)
         engine = cls(state.symbol, params)
         engine.offset, engine.ts_event, engine._venue = state.offset, state.ts_event, state.venue
-        engine._last_trade_id = state.last_trade_id
+        engine._last_trade_id, engine._last_trade_ts = state.last_trade_id, state.last_trade_ts
         engine._book = OrderBook.restore(state.book)
         engine._flow = TradeFlow.restore(state.flow, params.flow_window_sec)
         engine._history = QuantityHistory.restore(state.history)
         engine._profile = VolumeProfile.restore(state.profile, params.profile)
+        engine._detectors = Detectors.restore(state.detectors, engine._book, engine._history.large)
         engine._ticker, engine._ticker_ts = state.ticker, state.ticker_ts
         return engine
 
     def _trade(self, trade: TradeTick) -> None:
-        if trade.payload.trade_id <= self._last_trade_id:
-            return  # sent twice
-        self._last_trade_id = trade.payload.trade_id
+        trade_id, ts_event = trade.payload.trade_id, int(trade.ts_event)
+        if trade_id <= self._last_trade_id:
+            if ts_event <= self._last_trade_ts:
+                return  # sent twice
+            # Newer, but with an id from before: the venue counts anew, or one wrong id had run ahead.
+            self._detectors = Detectors(self._book, self._history.large)
+        self._last_trade_id, self._last_trade_ts = trade_id, ts_event
         self._flow.update(trade)
         self._profile.update(trade)
+        self._detectors.trade(trade)
 
     def _follow(self, change: BookChange | None) -> None:
         if change is not None:
             self._history.update(change)
+            self._detectors.change(change)
 
     def _ingestion(self, as_of: int) -> Ingestion:
         age_ms = max(0, as_of - self.ts_event) // _NANOS_PER_MS

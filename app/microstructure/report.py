@@ -54,13 +54,15 @@ class Ingestion(_Part, frozen=True):
     """How fresh and how complete the events are.
 
     `last_event_age_ms` runs on the monotonic clock since the newest arrived; `watched_sec` is the event time
-    since the first event that the report rests on.
+    since the first event that the report rests on. `stale` is set by a reader whose store was not written for a
+    while: the writer is gone, and status is `down` whatever it was.
     """
 
     status: IngestionStatus
     last_event_age_ms: int
     watched_sec: int
     confidence: Confidence
+    stale: bool = False
 
 
 class Depth(_Part, frozen=True):

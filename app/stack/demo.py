@@ -30,6 +30,7 @@ HELP: Final = "run the whole system on this machine and show live reports"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 _POLL_SEC: Final = 0.05
 _FIRST_REPORT_SEC: Final = 30.0
+_INTERRUPTED: Final = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     except StackError as error:
         print(f"context8 demo: {error}", file=sys.stderr)
         code = 1
-    if code == 0:
+    if code in (0, _INTERRUPTED) or not any(folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"logs are in {folder}", file=sys.stderr)
@@ -140,7 +141,7 @@ class Demo:
 
     def _conclude(self, now: float) -> int:
         if not self._samples:
-            return 130
+            return _INTERRUPTED
         self._console.print()
         self._console.print(summary_table(self._samples))
         firsts = [sample.first_seen_at for sample in self._samples.values() if sample.first_seen_at is not None]

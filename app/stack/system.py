@@ -108,15 +108,10 @@ class System:
         self._start(self.producer, _http(self.ports.producer), "/metrics")
 
     def ended(self) -> Child | None:
-        """Return a process that should run and does not, if there is one."""
-        every = [
-            self.reader,
-            self.producer,
-            *self.workers,
-            self.exchange,
-            self.redis.process,
-            self.kafka.process,
-        ]
+        """Return a process that should run and does not, if there is one; of the workers, one is enough."""
+        every = [self.reader, self.producer, self.exchange, self.redis.process, self.kafka.process]
+        if not any(worker.running for worker in self.workers):
+            every += self.workers
         return next((child for child in every if child.exit_code is not None), None)
 
     def stop(self) -> None:

@@ -98,7 +98,7 @@ def _wire(settings: Settings) -> tuple[RedisReportStore, ReportService]:
         ttl_sec=settings.cache_ttl_sec,
         timeout_sec=timeout_sec,
     )
-    return store, ReportService(store, timeout_sec)
+    return store, ReportService(store, timeout_sec, settings.stale_after_ms)
 
 
 def _listen(host: str, port: int) -> socket.socket:

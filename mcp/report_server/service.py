@@ -3,11 +3,15 @@
 An answer is a value for every case, failures included, so that each surface is one mapping and cannot
 forget a case. The stored bytes travel untouched: HTTP sends them as they are, MCP as its text block. They
 are parsed once, to make sure that what is passed on is a JSON object and to give MCP its structured form.
+
+One thing only is changed: a report whose writer has gone quiet is marked stale, with status `down`. Its bytes
+still say `ok`, because nobody was left to say otherwise.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -80,8 +84,16 @@ class StoreCheck(msgspec.Struct, frozen=True):
 class ReportService:
     """Answers requests from `source`, each within `timeout_sec`."""
 
-    def __init__(self, source: ReportSource, timeout_sec: float) -> None:
+    def __init__(
+        self,
+        source: ReportSource,
+        timeout_sec: float,
+        stale_after_ms: int,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._source = source
+        self._stale_after_ms = stale_after_ms
+        self._wall_ms = wall_ms
         self._timeout_sec = timeout_sec
         limit = f"{timeout_sec * 1000:.0f} ms"
         self._away = f"the report store is away or did not answer within {limit}; try again"
@@ -103,6 +115,10 @@ class ReportService:
         if report is None:
             _log.error("report:%s in the store is not a JSON object", symbol)
             return _failed(Outcome.CORRUPT, symbol, f"the stored report of {symbol} is not a JSON object")
+        quiet_ms = self._wall_ms() - _updated_at(report)
+        if quiet_ms > self._stale_after_ms:
+            report = _stale(report, quiet_ms)
+            body = msgspec.json.encode(report)
         return Answer(Outcome.FOUND, body, report, symbol)
 
     async def check_store(self) -> StoreCheck:
@@ -141,6 +157,28 @@ def _parse(body: bytes) -> dict[str, Any] | None:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _updated_at(report: dict[str, Any]) -> int:
+    """Return when the report was written, in ms; 0, so long ago, if it does not say."""
+    updated_at = report.get("updatedAt")
+    return updated_at if isinstance(updated_at, int) else 0
+
+
+def _stale(report: dict[str, Any], quiet_ms: int) -> dict[str, Any]:
+    """Return the report as what it is now: nobody has kept it up to date for `quiet_ms`."""
+    ingestion = report.get("ingestion") or {}
+    health = report.get("health") or {}
+    return report | {
+        "data_age_ms": report.get("data_age_ms", 0) + quiet_ms,
+        "ingestion": ingestion
+        | {
+            "status": "down",
+            "stale": True,
+            "last_event_age_ms": ingestion.get("last_event_age_ms", 0) + quiet_ms,
+        },
+        "health": {"score": 0.0, "components": health.get("components", {}) | {"freshness": 0.0}},
+    }
 
 
 def _refusal(symbol: object) -> str:

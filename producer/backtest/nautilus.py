@@ -6,7 +6,7 @@ decoded or computed inside an actor callback, where NautilusTrader would be in t
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import batched
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from nautilus_trader.model.objects import Money, Price, Quantity
 
 from producer.actor import CLIENT_ID, EventActor
 from producer.backtest.source import BacktestError, Source
+from producer.exchange.units import DECIMALS
 from producer.metrics import Metrics
 from producer.wire import VENUE, Kind
 
@@ -47,7 +48,7 @@ def instrument_id(symbol: str) -> InstrumentId:
     return InstrumentId.from_str(f"{symbol}.{VENUE}")
 
 
-def replayed(source: Source, advance: Callable[[int], None]) -> Iterator[tuple[str, bytes]]:
+def replayed(source: Source, advance: Callable[[int], None]) -> Generator[tuple[str, bytes]]:
     """Yield symbol and JSON of every event of `source` in order of receipt; `advance` gets messages done.
 
     Raises:
@@ -81,24 +82,24 @@ def replayed(source: Source, advance: Callable[[int], None]) -> Iterator[tuple[s
 def _engine(source: Source, sink: Callable[[str, Kind, bytes], None], failures: _Failures) -> BacktestEngine:
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
     engine.add_venue(Venue(VENUE), OmsType.NETTING, AccountType.CASH, [Money(1, USDT)])
-    for symbol, (price_decimals, size_decimals) in source.precisions.items():
-        engine.add_instrument(_instrument(symbol, price_decimals, size_decimals))
-    ids = [instrument_id(symbol) for symbol in source.precisions]
+    for symbol in source.symbols:
+        engine.add_instrument(_instrument(symbol))
+    ids = [instrument_id(symbol) for symbol in source.symbols]
     engine.add_actor(EventActor(ids, sink, lambda symbol, reason: None, failures))
     return engine
 
 
-def _instrument(symbol: str, price_decimals: int, size_decimals: int) -> Any:
+def _instrument(symbol: str) -> Any:
     # The engine wants an instrument for each symbol. Nobody trades here, so only its decimals matter.
     return CurrencyPair(
         instrument_id=instrument_id(symbol),
         raw_symbol=Symbol(symbol),
         base_currency=BTC,
         quote_currency=USDT,
-        price_precision=price_decimals,
-        size_precision=size_decimals,
-        price_increment=Price(10**-price_decimals, price_decimals),
-        size_increment=Quantity(10**-size_decimals, size_decimals),
+        price_precision=DECIMALS,
+        size_precision=DECIMALS,
+        price_increment=Price(10**-DECIMALS, DECIMALS),
+        size_increment=Quantity(10**-DECIMALS, DECIMALS),
         ts_event=0,
         ts_init=0,
     )

@@ -29,15 +29,15 @@ class Source(Protocol):
     """A recording that can be replayed."""
 
     @property
-    def precisions(self) -> dict[str, tuple[int, int]]:
-        """The recorded symbols in order of their name, each with its decimals of price and quantity."""
+    def symbols(self) -> Sequence[str]:
+        """The recorded symbols."""
 
     @property
     def extent(self) -> Extent:
         """How far it reaches."""
 
     def data(self) -> Iterator[Any]:
-        """Yield NautilusTrader data in order of receipt, which is its `ts_init`.
+        """Yield NautilusTrader data in order of receipt, which is its `ts_init`, with Binance's 8 decimals.
 
         Raises:
             ValueError: the recording is damaged; one line that says where.

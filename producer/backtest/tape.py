@@ -53,13 +53,13 @@ class TapeSource:
             scan.note(record)
         self._symbol_of = scan.symbols_of_snapshots()
         self.extent: Extent = scan.times.extent()
-        self.precisions = dict.fromkeys(sorted(scan.clocks), (DECIMALS, DECIMALS))
-        if not self.precisions:
+        self.symbols = sorted(scan.clocks)
+        if not self.symbols:
             raise BacktestError(f"no trades, diffs or tickers in {', '.join(map(str, paths))}")
 
     def data(self) -> Iterator[Any]:
         """Yield what the client would send on; see `Source`."""
-        markets = {symbol: _Market(symbol) for symbol in self.precisions}
+        markets = {symbol: _Market(symbol) for symbol in self.symbols}
         for record in read_tape(self._paths):
             payload, now = record.payload, record.receive_ns
             try:
@@ -204,9 +204,7 @@ class _Market:
         for step in steps:
             match step:
                 case Apply(change):
-                    deltas = messages.change(
-                        self._id, change.levels, change.final_update_id, change.ts_event, now
-                    )
+                    deltas = messages.change(self._id, change.levels, change.final_update_id, change.ts_event, now)
                     if deltas is not None:
                         yield deltas
                 case Replace(whole, continued_by):

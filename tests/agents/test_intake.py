@@ -10,7 +10,7 @@ from agents.intake import Intake, home_partition
 from agents.owned import Owned, PartitionProgress
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import BadEventError, Event
-from support.markets import streams, trade
+from support.markets import SECOND, START, streams, trade
 from support.records import PARTITIONS, record
 
 HOME = home_partition("BTCUSDT", PARTITIONS)
@@ -74,6 +74,16 @@ def test_rubbish_goes_aside_with_its_reason_and_the_stream_goes_on(intake: Intak
     assert owned.committable() == {HOME: 5}, "not before it is safe in the dead-letter topic"
     done()
     assert owned.committable() == {HOME: 6}
+
+
+def test_an_event_from_the_future_goes_aside_and_a_clock_that_is_off_by_less_does_not(
+    intake: Intake, owned: Owned, aside: Aside
+) -> None:
+    sent_ms = START // 1_000_000
+    intake.take([record(trade(1, at=START + 50 * SECOND), 5, timestamp=sent_ms)])
+    intake.take([record(trade(2, at=START + 61 * SECOND), 6, timestamp=sent_ms)])
+    assert [error.reason for _, error, _ in aside.sent] == ["time_ahead"]
+    assert owned.symbols["BTCUSDT"].engine.offset == 5
 
 
 def test_rubbish_that_is_read_again_is_not_sent_aside_again(intake: Intake, aside: Aside) -> None:

@@ -1,9 +1,9 @@
 import pytest
 
 from agents.owned import Owned
-from agents.ownership import Ownership
+from agents.ownership import Ownership, offset_of
 from app.microstructure.engine import EngineParams, SymbolEngine
-from app.stores.base import EPOCH_LIMIT, StoreUnavailableError
+from app.stores.base import EPOCH_LIMIT, Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from support.markets import trade
 from tables.snapshots import SnapshotRecord
@@ -95,6 +95,26 @@ async def test_a_snapshot_that_cannot_be_read_gives_an_empty_engine_but_keeps_th
     await setting.ownership.take_epochs()
     symbol = setting.owned.symbols["BTCUSDT"]
     assert (symbol.engine.offset, symbol.epoch) == (-1, 10)
+
+
+async def test_nothing_is_published_before_the_replay_reached_what_readers_saw(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", epoch=1, offset=40))
+    await setting.store.publish([Publication("BTCUSDT", 1, b'{"provenance":{"offset":42}}')])
+    setting.ownership.assign([3])
+    await setting.ownership.take_epochs()
+    symbol = setting.owned.symbols["BTCUSDT"]
+    ready = []
+    for offset in (41, 42, 43):
+        ready.append(symbol.may_publish)
+        symbol.engine.apply(trade(offset), offset)
+    assert ready == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("report", "offset"), [(None, -1), (b"{", -1), (b"{}", -1), (b'{"provenance":{"offset":7}}', 7)]
+)
+def test_the_offset_of_a_report_is_known_or_minus_one(report: bytes | None, offset: int) -> None:
+    assert offset_of(report) == offset
 
 
 async def test_an_emptied_store_cannot_make_epochs_fall(setting: Setting) -> None:

@@ -35,7 +35,7 @@ from app.stores.memory import MemoryReportStore
 from app.stores.redis import RedisReportStore
 
 ROOT: Final = Path(__file__).parents[2]
-_NOW_NS: Final = 1_723_161_255_342_000_000
+_NOW_NS: Final = time.time_ns() // 1_000_000 * 1_000_000
 _LISTENING: Final = re.compile(r"listening on (http://\S+?),")
 
 
@@ -110,7 +110,11 @@ async def store(redis_server: RedisServer) -> AsyncIterator[RedisReportStore]:
 @pytest.fixture(scope="module")
 def reader_env(redis_server: RedisServer) -> dict[str, str]:
     """Environment of a reader process that reads `redis_server`."""
-    return {"REDIS_URL": redis_server.url, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "mcp")])}
+    return {
+        "REDIS_URL": redis_server.url,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "mcp")]),
+        "STALE_AFTER_MS": "600000",  # the tests' reports are written once and read for as long as it takes
+    }
 
 
 @pytest.fixture(scope="module")

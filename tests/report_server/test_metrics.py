@@ -12,7 +12,7 @@ def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | Non
 
 
 async def test_requests_are_counted_by_method_and_outcome(memory_store: MemoryReportStore) -> None:
-    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0)
+    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0, 600_000)
     await memory_store.publish([Publication("BTCUSDT", 1, b"{}")])
 
     for symbol in ("BTCUSDT", "NOSUCH", "bad", None):
@@ -28,7 +28,7 @@ async def test_requests_are_counted_by_method_and_outcome(memory_store: MemoryRe
 
 
 async def test_a_symbol_without_a_report_never_becomes_a_label(memory_store: MemoryReportStore) -> None:
-    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0)
+    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0, 600_000)
 
     for number in range(50):
         await metrics.timed("GET", service.get_report(f"MADEUP{number}"))
@@ -40,7 +40,7 @@ async def test_a_symbol_without_a_report_never_becomes_a_label(memory_store: Mem
 async def test_a_symbol_that_had_a_report_is_named_when_it_is_missed() -> None:
     seconds = 0.0
     store = MemoryReportStore(300, lambda: seconds)
-    metrics, service = ReaderMetrics(), ReportService(store, 1.0)
+    metrics, service = ReaderMetrics(), ReportService(store, 1.0, 600_000)
     await store.publish([Publication("BTCUSDT", 1, b"{}")])
 
     await metrics.timed("GET", service.get_report("BTCUSDT"))
@@ -58,7 +58,7 @@ async def test_a_crash_is_counted_as_an_error() -> None:
 
     metrics = ReaderMetrics()
     with pytest.raises(ZeroDivisionError):
-        await metrics.timed("tools/call", ReportService(Broken(), 1.0).get_report("BTCUSDT"))
+        await metrics.timed("tools/call", ReportService(Broken(), 1.0, 600_000).get_report("BTCUSDT"))
 
     crashed = sample(metrics.registry, "context8_mcp_requests_total", method="tools/call", status="error")
     assert crashed == 1

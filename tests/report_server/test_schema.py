@@ -23,7 +23,7 @@ def test_mcp_json_is_what_report_json_makes_it() -> None:
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_the_server_lists_exactly_the_tools_of_mcp_json(memory_store: MemoryReportStore, mode: str) -> None:
-    async with Client(build_server(ReportService(memory_store, 1.0), ReaderMetrics()), mode=mode) as client:
+    async with Client(build_server(ReportService(memory_store, 1.0, 600_000), ReaderMetrics()), mode=mode) as client:
         listed = (await client.list_tools()).tools
 
     assert [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in listed] == STORED["tools"]

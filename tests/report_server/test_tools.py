@@ -25,7 +25,7 @@ json_values = st.recursive(
 
 
 def client(store: Any, mode: str = "auto") -> Client:
-    return Client(build_server(ReportService(store, 1.0), ReaderMetrics()), mode=mode)
+    return Client(build_server(ReportService(store, 1.0, 600_000), ReaderMetrics()), mode=mode)
 
 
 def text_of(result: CallToolResult) -> str:

@@ -28,7 +28,12 @@ def event_bytes(event: Event) -> bytes:
 
 
 def record(
-    event: Event | bytes, offset: int, *, key: bytes | None = b"BTCUSDT", partition: int | None = None
+    event: Event | bytes,
+    offset: int,
+    *,
+    key: bytes | None = b"BTCUSDT",
+    partition: int | None = None,
+    timestamp: int = 0,
 ) -> ConsumerRecord:
     """Return the record of an event in its home partition, or of raw bytes."""
     if isinstance(event, bytes):
@@ -41,7 +46,7 @@ def record(
         topic=TOPIC,
         partition=home if partition is None else partition,
         offset=offset,
-        timestamp=0,
+        timestamp=timestamp,
         timestamp_type=0,
         key=key,
         value=value,

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import redis.asyncio as aioredis
 from agents.intake import home_partition
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import Event
+from app.stack.kafka import KafkaBroker
+from app.stack.redis import RedisServer
 from support.contracts import validate_report
 from support.markets import SECOND, START, deltas, snapshot, ticker, trade
 from support.workers import PARTITIONS, Deployment, Worker, eventually
@@ -264,6 +267,32 @@ async def test_reports_keep_coming_and_say_so_when_the_source_stops(deployment: 
         assert 1000 < report["ingestion"]["last_event_age_ms"] < 10_000
 
 
+async def test_health_names_a_redis_and_a_kafka_that_are_away(topic_prefix: str, tmp_path: Path) -> None:
+    broker, server = KafkaBroker(tmp_path / "kafka"), RedisServer(tmp_path / "redis")
+    with broker, server:
+        deployment = Deployment(broker.bootstrap, server.url, topic_prefix, tmp_path)
+        await deployment.create_topics()
+        with deployment.worker("w1") as worker:
+            await deployment.send(market("BTCUSDT", 10))
+
+            async def healthy() -> bool:
+                health = await worker.health()
+                return health.get("status") == "ok" and bool(health["symbols"])
+
+            async def problem(name: str) -> bool:
+                health = await worker.health()
+                return health["status"] == "degraded" and any(name in each for each in health["problems"])
+
+            await eventually(healthy, "all is well")
+            server.kill()
+            await eventually(partial(problem, "Redis"), "Redis is named")
+            server.start()
+            await eventually(healthy, "Redis is back, all is well by itself")
+            broker.kill()
+            await eventually(partial(problem, "Kafka"), "Kafka is named")
+            worker.kill()
+
+
 async def test_logs_are_one_json_object_a_line(deployment: Deployment, reports: Reports) -> None:
     with deployment.worker("w1") as worker:
         await deployment.send(market("BTCUSDT", 10))
@@ -281,6 +310,36 @@ async def test_a_bad_setting_stops_a_worker_with_one_line(deployment: Deployment
     assert worker.exit_code == 1
     assert worker.log.read_text().splitlines()[0].startswith(f"{name}='{value}' is not allowed: ")
     assert len(worker.log.read_text().splitlines()) == 1
+
+
+async def test_a_worker_that_could_not_work_says_why_before_it_joins(deployment: Deployment) -> None:
+    with deployment.worker("w1") as first:
+
+        async def up() -> bool:
+            return bool((await first.health()).get("partitions")) and bool(await first.metrics())
+
+        await eventually(up, "the first worker is up")
+        refused = {
+            "WORKER_DATA_DIR": (str(deployment.folder / "w1"), "is in use: every worker of a host"),
+            "NT_METRICS_PORT": (str(first.metrics_port), "is taken: every worker of a host"),
+            "WORKER_WEB_PORT": (str(first.web_port), "is taken: every worker of a host"),
+            "EVENTS_PARTITIONS": ("7", f"has {PARTITIONS} partitions, 7 are wanted: set EVENTS_PARTITIONS"),
+            "EVENTS_TOPIC": ("absent", "topic absent is missing: run `context8 topics`"),
+        }
+        for name, (value, reason) in refused.items():
+            with deployment.worker(f"refused-{name}", **{name: value}) as second:
+                await eventually(partial(_ended, second), "the worker ends", limit_sec=20)
+            assert second.exit_code == 1
+            assert reason in second.log.read_text()
+            assert len(second.log.read_text().splitlines()) == 1
+        assert (await first.health())["partitions"] == list(range(PARTITIONS))
+
+
+async def test_a_data_folder_that_cannot_be_used_is_named(deployment: Deployment) -> None:
+    (deployment.folder / "a-file").write_text("")
+    with deployment.worker("w1", WORKER_DATA_DIR=str(deployment.folder / "a-file")) as worker:
+        await eventually(partial(_ended, worker), "the worker ends", limit_sec=20)
+    assert "a-file cannot be used: " in worker.log.read_text()
 
 
 async def _ended(worker: Worker) -> bool:

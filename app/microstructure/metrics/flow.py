@@ -23,12 +23,15 @@ _COMPACT_AT: Final = 4096
 
 
 class FlowState(msgspec.Struct, frozen=True, array_like=True):
-    """Window contents: event times, trades at each, signed quantity of each in 10⁻⁸ units."""
+    """Window contents: event times, trades at each, signed quantity of each in 10⁻⁸ units.
+
+    The quantities are JSON: MessagePack's integers end at 64 bits, which tokens of tiny price outgrow.
+    """
 
     watched_since: int | None
     times: list[int]
     counts: list[int]
-    units: list[int]
+    units: bytes
 
 
 class TradeFlow:
@@ -70,7 +73,7 @@ class TradeFlow:
             self.watched_since,
             self._times[start:],
             self._counts[start:],
-            self._units[start:],
+            msgspec.json.encode(self._units[start:]),
         )
 
     @classmethod
@@ -78,7 +81,11 @@ class TradeFlow:
         """Return a flow that goes on where `state` was taken."""
         flow = cls(window_sec)
         flow.watched_since = state.watched_since
-        flow._times, flow._counts, flow._units = list(state.times), list(state.counts), list(state.units)
+        flow._times, flow._counts, flow._units = (
+            list(state.times),
+            list(state.counts),
+            msgspec.json.decode(state.units, type=list[int]),
+        )
         return flow
 
     def _add(self, time: int, units: int) -> None:

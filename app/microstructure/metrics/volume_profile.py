@@ -28,10 +28,13 @@ from app.microstructure.rfc3339 import NANOS_PER_SECOND
 
 BUCKET_NANOS: Final = 10 * NANOS_PER_SECOND
 _UNITS: Final = 100_000_000
-_WORD: Final = 16  # bytes of a packed number: volumes in units outgrow 64 bits for tokens of tiny price
 
 Bins = dict[int, int]
 """Volume by lower edge of the fine bin, both in 10⁻⁸ units."""
+
+# JSON, because volumes in units outgrow the 64 bits of MessagePack where a token costs next to nothing.
+_pack: Final = msgspec.json.Encoder().encode
+_unpack: Final = msgspec.json.Decoder(Bins).decode
 
 
 class ProfileParams(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ class ProfileParams(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Trades of 10 s: `number` counts buckets since the epoch, `bins` is packed."""
+    """Trades of 10 s: `number` counts buckets since the epoch, `bins` is the JSON of `Bins`."""
 
     number: int
     trades: int
@@ -230,12 +233,3 @@ def _take_away(total: Bins, bucket: Bucket) -> None:
             total[edge] = left
         else:
             del total[edge]
-
-
-def _pack(bins: Bins) -> bytes:
-    return b"".join([number.to_bytes(_WORD) for item in bins.items() for number in item])
-
-
-def _unpack(packed: bytes) -> Bins:
-    numbers = [int.from_bytes(packed[at : at + _WORD]) for at in range(0, len(packed), _WORD)]
-    return dict(zip(numbers[::2], numbers[1::2], strict=True))

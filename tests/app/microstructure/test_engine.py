@@ -98,6 +98,17 @@ def test_a_trade_that_was_sent_twice_counts_once() -> None:
     assert once.report(later, STAMP).flow == twice.report(later, STAMP).flow
 
 
+def test_one_wrong_trade_id_does_not_silence_all_later_trades() -> None:
+    wrong = [trade(1), trade(2**63 - 1, at=START + SECOND), trade(3, at=START + 55 * SECOND)]
+    flow = engine_after(wrong).report(START + 60 * SECOND, STAMP).flow
+    assert (flow.net_flow, flow.orders_per_sec) == (1.0, 0.1)
+
+
+def test_a_token_of_tiny_price_may_trade_in_any_quantity_of_the_contract() -> None:
+    engine = engine_after([trade(number, 1e-8, 9e14, "sell") for number in range(5)])
+    assert body(SymbolEngine.restore(engine.snapshot(), PARAMS)) == body(engine)
+
+
 def test_damaged_or_foreign_snapshots_are_refused_with_a_reason() -> None:
     good = engine_after([trade(1)]).snapshot()
     with pytest.raises(StateError, match="cannot be read"):

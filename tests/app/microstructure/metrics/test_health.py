@@ -64,6 +64,7 @@ def test_the_balance_component_falls_when_one_side_holds_more_than_three_times_t
 def test_the_flow_component_measures_flow_by_the_side_that_it_hits() -> None:
     assert score_of(sums=(100.0, 10.0), net_flow=100.0).components["flow"] == 0.0
     assert score_of(sums=(100.0, 10.0), net_flow=-100.0).components["flow"] == 100.0
+    assert score_of(sums=(10.0, 100.0), net_flow=-100.0).components["flow"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,12 @@ def test_there_is_no_score_without_a_book() -> None:
     lost = score_of(spread_bps=None, sums=None, net_flow=None)
     assert lost.score is None
     assert lost.components == {"anomalies": 100.0, "freshness": 100.0}
+
+
+def test_a_score_needs_components_that_carry_half_of_the_weight() -> None:
+    top, depth = Level1(spread_bps=0.1), Depth(sum_bid=1.0, sum_ask=1.0, imbalance=0.0)
+    assert health(top, depth, Flow(), None, None, "ok").score == 100.0  # 25 + 10 + 15
+    assert health(Level1(), depth, Flow(), None, (), "ok").score is None  # 10 + 15 + 15
 
 
 def test_anomalies_that_nobody_looked_for_are_not_none() -> None:

@@ -167,10 +167,11 @@ def test_extreme_prices_and_quantities_are_counted_and_survive_a_restart(price: 
     profile = profile_of(trades)
     packed = msgspec.msgpack.encode(profile.snapshot())
     resumed = VolumeProfile.restore(msgspec.msgpack.decode(packed, type=ProfileState), PARAMS)
-    value = profile.value(newest)
-    assert value is not None
-    assert 0 < value.VAL <= value.POC <= value.VAH
-    assert resumed.value(newest) == value
+    for as_of in (newest, newest + 40 * SECOND):
+        value = profile.value(as_of)
+        assert value is not None
+        assert 0 < value.VAL <= value.POC <= value.VAH
+        assert resumed.value(as_of) == value
 
 
 @given(st.integers(1, 10**23))

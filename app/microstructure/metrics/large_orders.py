@@ -1,0 +1,298 @@
+"""Large orders of one side of the book: placed, moved, cancelled, traded. Spoofing is judged on them.
+
+A level feed shows no orders, so one is taken to be a rise of a level by at least `large` within one book event,
+between `min_distance_bps` and `max_distance_bps` from the mid. What the level falls afterwards is taken from the
+newest large quantity there, and is
+
+- traded, as far as trades at the price explain it that came up to `explain_ms` before the fall or after it;
+- cancelled otherwise, if the order is at most `lifetime_sec` old and the price still half of `min_distance_bps`
+  away from the mid: who gives way at the touch does what every market maker does.
+
+Honest quoting comes back in the same size (within `same_size`). Within `requote_ms` of its cancel it is the same
+order, moved. And a size that is placed again and again, one at a time, for up to `routine_sec`, is routine.
+
+All quantities are whole 10⁻⁸ units, times are event-time nanoseconds.
+"""
+
+from math import inf
+from typing import Final, NamedTuple
+
+import msgspec
+
+from app.microstructure.book import LevelChange
+from app.microstructure.rfc3339 import NANOS_PER_SECOND
+
+UNITS: Final = 100_000_000
+MAX_ORDERS: Final = 128  # a side, and as many displaced ones; the oldest is dropped first
+MAX_SIZES: Final = 64  # a side; the one unseen for longest is dropped first
+_NANOS_PER_MS: Final = 1_000_000
+_GONE: Final = 0.25
+_LARGEST: Final = 3.0
+
+
+class OrderParams(msgspec.Struct, frozen=True):
+    """What is an order, a move and a routine size; docs/metrics.md gives the reasons."""
+
+    min_distance_bps: float = 2.0
+    max_distance_bps: float = 50.0
+    window_sec: int = 30
+    lifetime_sec: int = 10
+    explain_ms: int = 300
+    requote_ms: int = 1000
+    same_size: float = 0.02
+    routine_count: int = 3
+    routine_sec: int = 300
+    min_placements: int = 5
+
+
+class Order(msgspec.Struct, array_like=True):
+    """A large quantity at a price: placed, still there, cancelled.
+
+    `fell_at` and `last_cancel` tell of the newest cancel, `traded` and `traded_at` of trades that no fall has
+    shown yet. `placements` is above 1 when further large rises joined the first.
+    """
+
+    price: float
+    distance_bps: float
+    placed_at: int
+    units: int
+    left: int
+    size_id: int
+    placements: int = 0
+    cancelled: int = 0
+    fell_at: int = 0
+    last_cancel: int = 0
+    traded: int = 0
+    traded_at: int = 0
+
+    @property
+    def gone(self) -> bool:
+        """Whether hardly anything is left; a rest may be somebody else's."""
+        return self.left <= _GONE * self.units
+
+    @property
+    def pulled(self) -> bool:
+        """Whether it is gone, and not by trades."""
+        return self.cancelled >= (1 - _GONE) * self.units
+
+
+class Size(msgspec.Struct, array_like=True):
+    """A size seen before: how often it was placed, how many stood at once, when last."""
+
+    size_id: int
+    units: int
+    seen: int
+    together: int
+    last: int
+
+
+class Count(NamedTuple):
+    """The orders of a window: how many, their quantity, how much of it was cancelled, and how far from the mid.
+
+    `fresh` says that some cancel counts from this very moment on.
+    """
+
+    placements: int
+    placed: int
+    cancelled: int
+    fresh: bool
+    nearest_bps: float
+    farthest_bps: float
+
+
+class OrdersState(msgspec.Struct, frozen=True, array_like=True):
+    """Orders by time of placing, those displaced at their price, sizes by time of last use."""
+
+    orders: list[Order]
+    displaced: list[Order]
+    sizes: list[Size]
+    next_size_id: int
+
+
+class LargeOrders:
+    """The large orders of one side that were placed within the window.
+
+    Attributes:
+        orders: the newest order at each price, whatever became of it.
+        lowest, highest: the range of these prices, so that most changes are told apart by a comparison.
+    """
+
+    def __init__(self, params: OrderParams) -> None:
+        self._params = params
+        self._window = params.window_sec * NANOS_PER_SECOND
+        self._lifetime = params.lifetime_sec * NANOS_PER_SECOND
+        self._explain = params.explain_ms * _NANOS_PER_MS
+        self._requote = params.requote_ms * _NANOS_PER_MS
+        self._memory = params.routine_sec * NANOS_PER_SECOND
+        self.orders: dict[float, Order] = {}
+        self.lowest, self.highest = inf, 0.0
+        self._displaced: list[Order] = []
+        self._sizes: dict[int, Size] = {}
+        self._next_size_id = 0
+
+    def change(self, changes: list[LevelChange], now: int, large: float, mid: float | None) -> bool:
+        """Follow the level changes of one book event; return whether some order was cancelled by it.
+
+        `changes` need hold only rises of at least `large` and changes at the prices of `orders`.
+        """
+        self._forget(now)
+        cancelled = False
+        rises = []
+        for price, before, after in changes:
+            if after > before:
+                if after - before >= large:
+                    rises.append((price, round((after - before) * UNITS)))
+            elif price in self.orders:
+                away = mid is not None and abs(price - mid) >= mid * self._params.min_distance_bps / 2e4
+                cancelled |= self._fall(self.orders[price], round((before - after) * UNITS), now, away=away)
+        if mid is not None:
+            for price, units in rises:  # after the falls: a moved quote leaves before it arrives
+                distance = abs(price - mid) / mid * 1e4
+                if self._params.min_distance_bps <= distance <= self._params.max_distance_bps:
+                    self._place(price, units, distance, now)
+        return cancelled
+
+    def trade(self, order: Order, units: int, time: int) -> None:
+        """Let a trade at the order's price explain a fall just seen, or one still to be seen."""
+        if order.last_cancel and abs(time - order.fell_at) <= self._explain:
+            explained = min(units, order.last_cancel)
+            order.last_cancel -= explained
+            order.cancelled -= explained
+            units -= explained
+        order.traded = units + (order.traded if time - order.traded_at <= self._explain else 0)
+        order.traded_at = max(time, order.traded_at)
+
+    def count(self, at: int, large: float) -> Count:
+        """Count the orders of the window that ends at `at`, but for routine sizes."""
+        since, routine = at - self._window, self._routine(at, large)
+        placements = placed = cancelled = 0
+        fresh, nearest, farthest = False, inf, 0.0
+        for order in (*self._displaced, *self.orders.values()):
+            if order.placed_at <= since or order.size_id in routine:
+                continue
+            placements += order.placements
+            placed += order.units
+            nearest, farthest = min(nearest, order.distance_bps), max(farthest, order.distance_bps)
+            if order.cancelled and (due := order.fell_at + self._requote) <= at:
+                cancelled += order.cancelled
+                fresh = fresh or due == at
+        return Count(placements, placed, cancelled, fresh, nearest, farthest)
+
+    def start_over(self) -> None:
+        """Forget everything: the book was given up or replaced."""
+        self.orders.clear()
+        self._measure()
+        self._displaced.clear()
+        self._sizes.clear()
+
+    def pack(self) -> OrdersState:
+        """Return the whole state."""
+        return OrdersState(
+            [msgspec.structs.replace(order) for order in self.orders.values()],
+            [msgspec.structs.replace(order) for order in self._displaced],
+            [msgspec.structs.replace(size) for size in self._sizes.values()],
+            self._next_size_id,
+        )
+
+    @classmethod
+    def unpack(cls, state: OrdersState, params: OrderParams) -> "LargeOrders":
+        """Return the orders as they were when `state` was taken."""
+        restored = cls(params)
+        restored.orders = {order.price: msgspec.structs.replace(order) for order in state.orders}
+        restored._measure()
+        restored._displaced = [msgspec.structs.replace(order) for order in state.displaced]
+        restored._sizes = {size.size_id: msgspec.structs.replace(size) for size in state.sizes}
+        restored._next_size_id = state.next_size_id
+        return restored
+
+    def _forget(self, now: int) -> None:
+        orders, sizes = self.orders, self._sizes
+        while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
+            del orders[first.price]
+            self._measure()
+        while sizes and (oldest := next(iter(sizes.values()))).last + self._memory <= now:
+            del sizes[oldest.size_id]
+        if self._displaced:
+            self._displaced = [order for order in self._displaced if order.placed_at + self._window > now]
+
+    def _routine(self, at: int, large: float) -> set[int]:
+        """Return the sizes that are routine: the larger and the more at a time, the more often they must be seen."""
+        params = self._params
+        return {
+            size.size_id
+            for size in self._sizes.values()
+            if size.seen >= params.routine_count * max(size.together, min(size.units / (large * UNITS), _LARGEST))
+            and size.together < params.min_placements
+            and at < size.last + self._memory
+        }
+
+    def _fall(self, order: Order, units: int, now: int, *, away: bool) -> bool:
+        """Take a fall of the level from the order; return whether some of it was a cancel, `away` from the mid."""
+        traded = order.traded if now - order.traded_at <= self._explain else 0
+        explained = min(units, traded)
+        order.traded = traded - explained
+        order.left -= min(explained, order.left)
+        cancelled = min(units - explained, order.left)
+        order.left -= cancelled
+        if not cancelled or not away or now - order.placed_at > self._lifetime:
+            return False
+        order.cancelled += cancelled
+        order.last_cancel = cancelled
+        order.fell_at = now
+        return True
+
+    def _place(self, price: float, units: int, distance: float, now: int) -> None:
+        size = self._size(units, now)
+        moved = self._moved(price, units, now)
+        if moved is not None:
+            del self.orders[moved.price]
+        order = self.orders.pop(price, None)
+        if order is not None and order.gone:
+            self._displaced.append(order)
+            del self._displaced[:-MAX_ORDERS]
+            order = None
+        if order is None:
+            order = Order(price, distance, now, 0, 0, size.size_id)
+        order.distance_bps, order.placed_at, order.size_id = distance, now, size.size_id
+        order.units += units
+        order.left += units
+        order.placements += moved.placements if moved else 1
+        self.orders[price] = order
+        if len(self.orders) > MAX_ORDERS:
+            del self.orders[next(iter(self.orders))]
+        self._measure()
+        standing = [each for each in self.orders.values() if each.size_id == size.size_id and not each.gone]
+        size.together = max(size.together, len(standing))
+
+    def _measure(self) -> None:
+        self.lowest, self.highest = min(self.orders, default=inf), max(self.orders, default=0.0)
+
+    def _moved(self, price: float, units: int, now: int) -> Order | None:
+        """Return the order that was pulled a moment ago and is now placed again, if there is one."""
+        since, least, most = now - self._requote, *self._alike(units)
+        pulled = [
+            order
+            for order in self.orders.values()
+            if order.fell_at > since and least <= order.units <= most and order.pulled
+        ]
+        return min(pulled, key=lambda order: (abs(order.units - units), abs(order.price - price)), default=None)
+
+    def _alike(self, units: int) -> tuple[float, float]:
+        off = self._params.same_size * units
+        return units - off, units + off
+
+    def _size(self, units: int, now: int) -> Size:
+        """Count one more use of a size, and return it."""
+        least, most = self._alike(units)
+        near = [size for size in self._sizes.values() if least <= size.units <= most]
+        if near:
+            size = min(near, key=lambda each: abs(each.units - units))
+            del self._sizes[size.size_id]
+        else:
+            size = Size(self._next_size_id, units, 0, 0, now)
+            self._next_size_id += 1
+            if len(self._sizes) == MAX_SIZES:
+                del self._sizes[next(iter(self._sizes))]
+        self._sizes[size.size_id] = size
+        size.units, size.seen, size.last = units, size.seen + 1, now
+        return size

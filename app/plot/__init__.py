@@ -1,0 +1,1 @@
+"""Pictures of reports over time, and reports as a table."""

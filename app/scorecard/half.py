@@ -1,0 +1,167 @@
+"""One side of the venue's book: the levels of the base market, orders of ours, and what is shown of both.
+
+shown(price) = scale · (base − eaten) + own, where `eaten` is what our own takers bought away since the base
+market last touched the level, and `scale` thins or thickens the levels within `reach` of the touch. Base
+levels that our orders would cross, and those better than `limit`, are not shown: their owners would have
+traded with us, or have withdrawn.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from app.microstructure.events import Level
+from producer.exchange.book import Side
+
+DECIMALS: Final = 8
+_RESERVE: Final = 50
+_MISSING: Final = (-0.3, 0.7)  # share of a level that is missing after others have filled it up
+
+
+class Half:
+    """One side; `sign` is 1 for bids and -1 for asks, so that a better price has the greater `sign · price`.
+
+    Attributes:
+        limit: no base level better than this is shown; `None` shows all.
+        scale: factor on base levels within `reach` (a share of the price) of the touch.
+    """
+
+    def __init__(self, side: Side, levels: Iterable[Level], step: float) -> None:
+        self.sign: Final = 1.0 if side is Side.BID else -1.0
+        self.limit: float | None = None
+        self.scale = 1.0
+        self.reach = 0.0
+        self._step = step
+        self._base = {price: qty for price, qty in levels if qty}
+        self._eaten: dict[float, float] = {}
+        self._own: dict[float, float] = {}
+        self._shown = dict(self._base)
+        self._scaled: set[float] = set()
+        self._touched: set[float] = set()
+        self._bound: float | None = None
+        self._opposite_own: float | None = None
+
+    def shown(self, price: float) -> float:
+        """Return the quantity published at `price`."""
+        return self._shown.get(price, 0.0)
+
+    def own(self, price: float) -> float:
+        """Return what is left of our order at `price`."""
+        return self._own.get(price, 0.0)
+
+    def own_prices(self) -> list[float]:
+        """Return where we have orders, best first."""
+        return sorted(self._own, key=lambda price: -self.sign * price)
+
+    def best_own(self) -> float | None:
+        """Return our best price."""
+        return max(self._own, key=lambda price: self.sign * price, default=None)
+
+    def base_touch(self) -> float:
+        """Return the base market's own best price."""
+        return max(self._base, key=lambda price: self.sign * price)
+
+    def room(self) -> float:
+        """Return how far the base market's side goes back, as a share of the price, its last 50 levels left out."""
+        prices = sorted(self._base, key=lambda price: -self.sign * price)
+        return abs(prices[max(0, len(prices) - _RESERVE)] / prices[0] - 1)
+
+    def put(self, price: float, qty: float) -> None:
+        """Make our order at `price` this large; 0 takes it back."""
+        if qty > 0:
+            self._own[price] = self._rounded(qty)
+        else:
+            self._own.pop(price, None)
+        self._touched.add(price)
+
+    def take(self, price: float, qty: float) -> None:
+        """Trade `qty` away at `price`: of our order first, then of the base market's."""
+        own = self._own.get(price, 0.0)
+        if own:
+            self.put(price, own - min(own, qty))
+        rest = qty - min(own, qty)
+        if rest > 0:
+            self._eaten[price] = self._eaten.get(price, 0.0) + rest / max(self.scale, 1e-9)
+        self._touched.add(price)
+
+    def restock(self, rng: random.Random | None = None) -> None:
+        """Let the base market put back what was eaten: exactly, or as others would, to a size of their own."""
+        self._touched |= self._eaten.keys()
+        if rng is None:
+            self._eaten.clear()
+            return
+        for price in self._eaten:
+            self._eaten[price] = self._base.get(price, 0.0) * rng.uniform(*_MISSING)
+
+    def is_better(self, price: float, than: float) -> bool:
+        """Return whether `price` is strictly nearer to the other side."""
+        return self.sign * price > self.sign * than
+
+    def hides(self, price: float) -> bool:
+        """Return whether a base level at `price` is not shown."""
+        return self._bound is not None and not self.is_better(self._bound, price)
+
+    def keep_clear_of(self, opposite_own: float | None) -> None:
+        """Tell this side our best order on the other."""
+        self._opposite_own = opposite_own
+
+    def changes(self, base: Sequence[Level], touch: float) -> list[Level]:
+        """Take the base market's changes, and return what to publish; `touch` is the best price shown so far."""
+        for price, qty in base:
+            self._eaten.pop(price, None)
+            if qty:
+                self._base[price] = qty
+            else:
+                self._base.pop(price, None)
+        self._move_bound()
+        self._touched |= self._rescaled(touch)
+        # What the base market repeats is repeated; what else has not changed is not.
+        told = [price for price, _ in base]
+        others = sorted(self._touched.difference(told))
+        self._touched.clear()
+        return [(price, self._show(price)) for price in told] + [
+            (price, self._show(price)) for price in others if self._target(price) != self.shown(price)
+        ]
+
+    def _show(self, price: float) -> float:
+        qty = self._target(price)
+        if qty:
+            self._shown[price] = qty
+        else:
+            self._shown.pop(price, None)
+        return qty
+
+    def _target(self, price: float) -> float:
+        own = self._own.get(price, 0.0)
+        base = 0.0 if self.hides(price) else self._base.get(price, 0.0)
+        if not base:
+            return own
+        left = max(0.0, base - self._eaten.get(price, 0.0))
+        return self._rounded(left * (self.scale if price in self._scaled else 1.0) + own)
+
+    def _move_bound(self) -> None:
+        """The bound is the price at which, and beyond which, base levels are hidden."""
+        candidates = [price for price in (self._behind_limit(), self._opposite_own) if price is not None]
+        bound = min(candidates, key=lambda price: self.sign * price, default=None)
+        if bound == self._bound:
+            return
+        for old in (bound, self._bound):
+            if old is not None:
+                self._touched.update(price for price in self._base if not self.is_better(old, price))
+        self._bound = bound
+
+    def _behind_limit(self) -> float | None:
+        return None if self.limit is None else round(self.limit + self.sign * 10**-DECIMALS, DECIMALS)
+
+    def _rescaled(self, touch: float) -> set[float]:
+        """Return the levels whose scale may have changed, and note which are scaled now."""
+        before = self._scaled
+        if self.scale == 1.0:
+            self._scaled = set()
+        else:
+            furthest = touch * (1.0 - self.sign * self.reach)
+            self._scaled = {price for price in self._base if self.is_better(price, furthest)}
+        return before | self._scaled
+
+    def _rounded(self, qty: float) -> float:
+        return round(round(qty / self._step) * self._step, DECIMALS)
