@@ -21,7 +21,7 @@ Only the best `MAX_LEVELS` of a side are kept: reports look at 20, and state mus
 """
 
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -56,7 +56,7 @@ class BookChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True):
-    """A book as values; sides are packed doubles price, qty, price, qty …, best last."""
+    """A book as values; sides are packed doubles price, qty, price, qty …, prices rising."""
 
     ok: bool
     update_id: int
@@ -70,83 +70,89 @@ class BookState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Side:
-    """One side of the book: quantities by price, and keys sorted so that the best price comes last.
+    """One side of the book: quantities by price, and the prices in rising order.
 
-    The key is the price for bids and its negative for asks. Most changes happen near the best price, so
-    near the end of the list, where inserting and deleting move little.
+    The best bid is the last price, the best ask the first. A list of prices is short enough (`MAX_LEVELS`) that
+    inserting at its front costs next to nothing.
     """
 
-    __slots__ = ("_keys", "_qty", "sign")
+    __slots__ = ("_bids", "_prices", "_qty")
 
-    def __init__(self, sign: float) -> None:
-        self.sign = sign
+    def __init__(self, *, bids: bool) -> None:
+        self._bids = bids
         self._qty: dict[float, float] = {}
-        self._keys: list[float] = []
+        self._prices: list[float] = []
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._prices)
 
     def clear(self) -> None:
         self._qty.clear()
-        self._keys.clear()
+        self._prices.clear()
 
     def set(self, levels: Iterable[tuple[float, float]]) -> list[LevelChange]:
         # The hot loop of the system: names are bound once, and most levels exist already.
-        sign, quantities, keys = self.sign, self._qty, self._keys
+        quantities, prices = self._qty, self._prices
         quantity_of = quantities.get
         changes: list[LevelChange] = []
         note = changes.append
         for price, qty in levels:
-            key = sign * price
-            before = quantity_of(key, 0.0)
+            before = quantity_of(price, 0.0)
             if qty == before:
                 continue
             note((price, before, qty))
             if not qty:
-                del quantities[key]
-                del keys[bisect_left(keys, key)]
+                del quantities[price]
+                del prices[bisect_left(prices, price)]
             else:
-                quantities[key] = qty
+                quantities[price] = qty
                 if not before:
-                    insort(keys, key)
-        if len(keys) > MAX_LEVELS + _SLACK:
+                    insort(prices, price)
+        if len(prices) > MAX_LEVELS + _SLACK:
             self._cut()
         return changes
 
     def replace_top(self, levels: list[tuple[float, float]]) -> list[LevelChange]:
         """Replace everything as good as the worst of `levels`, or the whole side if the message is short."""
-        whole_side = len(levels) < MAX_DEPTH_LEVELS
-        start = 0 if whole_side else bisect_left(self._keys, self.sign * levels[-1][0])
+        prices = self._prices
+        if len(levels) < MAX_DEPTH_LEVELS:
+            visible = list(prices)
+        elif self._bids:
+            visible = prices[bisect_left(prices, levels[-1][0]) :]
+        else:
+            visible = prices[: bisect_right(prices, levels[-1][0])]
         given = dict(levels)
-        gone = [(self.sign * key, 0.0) for key in self._keys[start:] if self.sign * key not in given]
-        return self.set(gone) + self.set(
-            [(price, qty) for price, qty in levels if self._qty.get(self.sign * price) != qty]
-        )
+        gone = [(price, 0.0) for price in visible if price not in given]
+        return self.set(gone) + self.set(levels)
 
     def quantity(self, price: float) -> float:
-        return self._qty.get(self.sign * price, 0.0)
+        return self._qty.get(price, 0.0)
 
     def best(self) -> float | None:
-        return self.sign * self._keys[-1] if self._keys else None
+        if not self._prices:
+            return None
+        return self._prices[-1] if self._bids else self._prices[0]
 
     def top(self, count: int) -> Levels:
-        sign, quantities = self.sign, self._qty
-        return tuple([(sign * key, quantities[key]) for key in self._keys[: -count - 1 : -1]])
+        quantities = self._qty
+        visible = self._prices[: -count - 1 : -1] if self._bids else self._prices[:count]
+        return tuple([(price, quantities[price]) for price in visible])
 
     def pack(self) -> bytes:
-        return array("d", [number for key in self._keys for number in (self.sign * key, self._qty[key])]).tobytes()
+        return array("d", [number for price in self._prices for number in (price, self._qty[price])]).tobytes()
 
     def unpack(self, packed: bytes) -> None:
         numbers = array("d")
         numbers.frombytes(packed)
-        self._keys = [self.sign * price for price in numbers[::2]]
-        self._qty = dict(zip(self._keys, numbers[1::2], strict=True))
+        self._prices = list(numbers[::2])
+        self._qty = dict(zip(self._prices, numbers[1::2], strict=True))
 
     def _cut(self) -> None:
-        worst = len(self._keys) - MAX_LEVELS
-        for key in self._keys[:worst]:
-            del self._qty[key]
-        del self._keys[:worst]
+        excess = len(self._prices) - MAX_LEVELS
+        worst = slice(0, excess) if self._bids else slice(MAX_LEVELS, None)
+        for price in self._prices[worst]:
+            del self._qty[price]
+        del self._prices[worst]
 
 
 class OrderBook:
@@ -162,8 +168,8 @@ class OrderBook:
         self.ok = False
         self.gap_count = 0
         self.crossed_count = 0
-        self._bids = _Side(1.0)
-        self._asks = _Side(-1.0)
+        self._bids = _Side(bids=True)
+        self._asks = _Side(bids=False)
         self._known = False
         self._update_id = 0
         self._depth_id = 0

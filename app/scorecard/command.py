@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; `run` checks them, so that a bad one is told in one line."""
     parser.add_argument(
         "--seeds",
-        default="1000-1023",
+        default="1000-1059",
         metavar="A-B",
-        help=f"{_SEEDS_ALLOWED} (default: %(default)s; 0-23 are for tuning)",
+        help=f"{_SEEDS_ALLOWED} (default: %(default)s; 0-39 are for tuning)",
     )
     parser.add_argument("--tape", type=Path, nargs="+", default=[], metavar="FILE", help="also use this recording")
     parser.add_argument(
@@ -109,3 +109,5 @@ def _check(args: argparse.Namespace) -> None:
         raise _UsageError(f"--jobs {args.jobs} is not allowed: 1 to 64")
     if args.out is not None and args.out.suffix not in (".json", ".md"):
         raise _UsageError(f"--out {args.out} is not allowed: a name that ends in .json or .md")
+    if args.out is not None and not args.out.parent.is_dir():
+        raise _UsageError(f"--out {args.out} is not allowed: a file in a folder that exists")

@@ -15,7 +15,7 @@ from producer.exchange.book import Side
 
 DECIMALS: Final = 8
 _RESERVE: Final = 50
-_MISSING: Final = (-0.3, 0.7)  # share of a level that is missing after others have filled it up
+_MISSING: Final = (-0.5, 0.8)  # share of a level that is missing after others have filled it up
 
 
 class Half:

@@ -17,6 +17,7 @@ Samples come once for each whole second of event time that the stream crosses, s
 often anybody looks. Flow counts the whole seconds before the sample.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from typing import Final
 
@@ -103,6 +104,10 @@ class FlashCrash:
         self._params = params or FlashCrashParams()
         self._flow: dict[int, int] = {}
         self._past: deque[Past] = deque()
+        # The same samples in order of size, and their |net flow| in all: what is usual is then read, not computed.
+        self._spreads: list[float] = []
+        self._depths: list[float] = []
+        self._turnover = 0
         self._wide, self._thin, self._selling = Sign(), Sign(), Sign()
         self._finding: Finding | None = None
 
@@ -136,7 +141,9 @@ class FlashCrash:
     def restore(cls, state: FlashCrashState, params: FlashCrashParams | None = None) -> "FlashCrash":
         """Return a detector that goes on exactly where `state` was taken."""
         detector, copy = cls(params), msgspec.structs.replace
-        detector._flow, detector._past = dict(state.flow), deque(state.past)
+        detector._flow = dict(state.flow)
+        for past in state.past:
+            detector._remember(past)
         detector._wide, detector._thin, detector._selling = (copy(sign) for sign in state.signs)
         detector._finding = state.finding
         return detector
@@ -154,7 +161,7 @@ class FlashCrash:
         if past and second - past[-1].second > params.max_gap_sec:
             self._wide.row = self._thin.row = self._selling.row = 0
         while past and past[0].second <= second - params.baseline_sec:
-            past.popleft()
+            self._forget_oldest()
         now = Past(second, sample.spread_bps, sample.bid_depth, sample.mid, self._flow.get(second - 1, 0))
         if len(past) >= params.min_samples:
             self._compare(now, sample.ask_depth)
@@ -163,20 +170,32 @@ class FlashCrash:
             ]
             if len(signs) >= 2:
                 self._find(sample.ts_event, now, signs)
-        past.append(now)
+        self._remember(now)
+
+    def _remember(self, sample: Past) -> None:
+        self._past.append(sample)
+        insort(self._spreads, sample.spread_bps)
+        insort(self._depths, sample.bid_depth)
+        self._turnover += abs(sample.net_flow)
+
+    def _forget_oldest(self) -> None:
+        sample = self._past.popleft()
+        del self._spreads[bisect_left(self._spreads, sample.spread_bps)]
+        del self._depths[bisect_left(self._depths, sample.bid_depth)]
+        self._turnover -= abs(sample.net_flow)
 
     def _compare(self, now: Past, ask_depth: float) -> None:
         """Compare a sample with what was usual before it."""
-        params, past = self._params, self._past
-        spread = now.spread_bps / _median([each.spread_bps for each in past])
+        params = self._params
+        spread = now.spread_bps / _median(self._spreads)
         wide = spread >= params.spread_multiple and now.spread_bps >= params.min_spread_bps
         self._see(self._wide, now, wide, spread / params.spread_multiple, f"spread {spread:.1f} x usual")
 
-        depth = now.bid_depth / _median([each.bid_depth for each in past])
+        depth = now.bid_depth / _median(self._depths)
         text = f"bid depth {depth * 100:.0f} % of usual (asks hold {ask_depth / now.bid_depth:.1f} x as much)"
         self._see(self._thin, now, depth <= params.depth_share, params.depth_share / depth, text)
 
-        usual = sum(abs(each.net_flow) for each in past) / len(past)
+        usual = self._turnover / len(self._past)
         sold = -now.net_flow / usual if usual else 0.0
         selling = sold >= params.flow_multiple
         self._see(self._selling, now, selling, sold / params.flow_multiple, f"net selling {sold:.0f} x usual")
@@ -210,6 +229,6 @@ class FlashCrash:
 
 
 def _median(numbers: list[float]) -> float:
-    numbers.sort()
+    """Return the median of numbers in order."""
     middle = len(numbers) // 2
     return numbers[middle] if len(numbers) % 2 else (numbers[middle - 1] + numbers[middle]) / 2

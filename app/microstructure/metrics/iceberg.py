@@ -153,13 +153,13 @@ class _Side:
             self._measure()
 
     def start_over(self) -> None:
-        self.runs.clear()
-        self.open.clear()
-        self.dips.clear()
+        for runs in (self.runs, self.open, self.dips):
+            runs.clear()
         self._measure()
 
     def anomalies(self, as_of: int) -> list[Anomaly]:
-        return [self._anomaly(finding) for finding in self.findings.values() if as_of < finding.at + self._hold]
+        active = [finding for finding in self.findings.values() if as_of < finding.at + self._hold]
+        return [self._anomaly(finding) for finding in sorted(active, key=lambda finding: finding.price)]
 
     def _start(self, price: float, now: int, visible: Visible) -> Run | None:
         runs = self.runs

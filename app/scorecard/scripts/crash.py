@@ -12,6 +12,7 @@ import msgspec
 
 from app.microstructure.events import Side as Aggressor
 from app.microstructure.report import Severity
+from app.scorecard.half import Half
 from app.scorecard.scripts import Script, Writer, wait
 from app.scorecard.venue import Venue
 from producer.exchange.book import Side
@@ -128,7 +129,7 @@ def _crash(venue: Venue, rng: random.Random, signs: _Signs, reach: _Reach) -> Sc
         else:
             edge = start * (1 - (gap - usual) / 2)
         if not signs.thin:
-            venue.bids.restock(rng)
+            _refill(venue.bids, rng)
         book.shape(edge, gap, scale)
         yield
     began, seconds = venue.now, rng.uniform(5, 10)
@@ -145,6 +146,12 @@ def _sell(venue: Venue, rng: random.Random, volume_ratio: float, lowest: float) 
     left = venue.volume_per_sec * volume_ratio * _BEAT_SEC * rng.uniform(0.7, 1.3)
     for _order in range(4):
         venue.market_order("sell", left / 4, not_beyond=lowest)
+
+
+def _refill(half: Half, rng: random.Random) -> None:
+    """Let makers fill up what was eaten, some half a second later and to a size of their own."""
+    if rng.random() < 2 * _BEAT_SEC:
+        half.restock(rng)
 
 
 class _Book:
@@ -206,7 +213,7 @@ def _orderly(venue: Venue, rng: random.Random, front: Side) -> Script:
         if elapsed < seconds:
             qty = 2 * venue.volume_per_sec * _BEAT_SEC * rng.uniform(0.5, 1.5)
             venue.market_order(aggressor, qty, not_beyond=edge)
-        half.restock(rng)
+        _refill(half, rng)
         book.shape(edge if front is Side.BID else edge * (1 - gap), gap, 1.0)
         yield
     book.let_go()
@@ -228,8 +235,8 @@ def fast_and_deep(venue: Venue, rng: random.Random, _: Severity) -> Script:
         for _order in range(rng.randint(3, 6)):
             aggressor: Aggressor = "sell" if rng.random() < 0.6 + 0.3 * progress else "buy"
             venue.market_order(aggressor, venue.trade_qty * rng.uniform(0.3, 2.0))
-        venue.bids.restock(rng)
-        venue.asks.restock(rng)
+        _refill(venue.bids, rng)
+        _refill(venue.asks, rng)
         yield
     _let_go(venue)
     return True

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -496,36 +497,48 @@ QUICK = SpoofingParams(
     medium_multiple=4.0,
     high_multiple=8.0,
 )
-OFFSETS = (1, 3, 6, 6.5, 12, 30, 60)
-CHANGED = st.lists(
-    st.tuples(st.booleans(), st.sampled_from(OFFSETS), st.sampled_from((0.0, 0.0, 1.0, 3.0, 3.03, 5.0, 8.0))),
-    max_size=4,
+OFFSETS = (6, 12, 12.5, 20, 30)
+BID = st.sampled_from((True, True, True, False))
+LEVEL = st.tuples(
+    BID, st.sampled_from((*OFFSETS, *OFFSETS, 1, 3, 60)), st.sampled_from((0.0, 1.0, 3.0, 3.03, 5.0, 8.0))
 )
-TRADED = st.tuples(st.booleans(), st.sampled_from(OFFSETS), st.sampled_from((0.5, 3.0, 5.0)), st.integers(0, 4))
+SHOWN = st.lists(LEVEL, min_size=1, max_size=4).map(lambda levels: ("show", levels))
+TAKEN_BACK = st.tuples(st.just("take back"), BID, st.integers(1, len(OFFSETS)))
+TRADED = st.tuples(st.just("trade"), BID, st.sampled_from(OFFSETS), st.sampled_from((0.5, 3.0, 5.0)), st.integers(0, 4))
+OTHER = st.sampled_from((("nothing",), ("restart",)))
 STEPS = st.lists(
-    st.tuples(st.sampled_from((0, 100, 100, 300, 400, 1000, 2500)), st.one_of(CHANGED, TRADED, st.just("restart"))),
+    st.tuples(
+        st.sampled_from((0, 100, 300, 400, 500, 1000, 2500)),
+        st.one_of(SHOWN, SHOWN, SHOWN, TAKEN_BACK, TAKEN_BACK, TAKEN_BACK, TRADED, OTHER),
+    ),
+    min_size=5,
     max_size=40,
 )
 
 
-def played(steps: Sequence[tuple[int, object]]) -> list[Observation]:
+def price_of(bid: bool, offset: float) -> float:
+    return round(100 + (-offset if bid else offset) / 100, 3)
+
+
+def played(steps: Sequence[tuple[int, tuple[Any, ...]]]) -> list[Observation]:
     """Return what an engine would hand on for such steps."""
     feed = BookFeed()
     feed.restart()
     for pause, step in steps:
         feed.later(pause / 1000)
-        if step == "restart":
-            feed.restart()
-        elif isinstance(step, tuple):
-            bid, offset, qty, ago = step
-            feed.trade(round(100 + (-offset if bid else offset) / 100, 3), qty, "sell" if bid else "buy", ago=ago / 10)
-        else:
-            assert isinstance(step, list)
-            levels = {bid: [(offset, qty) for which, offset, qty in step if which is bid] for bid in (True, False)}
-            feed.set(
-                [(round(100 - offset / 100, 3), qty) for offset, qty in levels[True]],
-                [(round(100 + offset / 100, 3), qty) for offset, qty in levels[False]],
-            )
+        match step:
+            case "show", levels:
+                bids = [(price_of(True, offset), qty) for bid, offset, qty in levels if bid]
+                feed.set(bids, [(price_of(False, offset), qty) for bid, offset, qty in levels if not bid])
+            case "take back", bid, count:
+                gone = [(price_of(bid, offset), 0.0) for offset in OFFSETS[-count:]]
+                feed.set(gone if bid else (), () if bid else gone)
+            case "trade", bid, offset, qty, ago:
+                feed.trade(price_of(bid, offset), qty, "sell" if bid else "buy", ago=ago / 10)
+            case ("nothing",):
+                feed.set()
+            case _:
+                feed.restart()
     return feed.observations
 
 
@@ -534,10 +547,10 @@ def large_sizes(observations: Sequence[Observation], unknown: int) -> list[float
     return [None if number < unknown else LARGE for number in range(count)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(STEPS, st.integers(0, 3))
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
-    steps: list[tuple[int, object]], unknown: int
+    steps: list[tuple[int, tuple[Any, ...]]], unknown: int
 ) -> None:
     observations = played(steps)
     sizes = large_sizes(observations, unknown)
@@ -553,7 +566,7 @@ def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
 
 @given(STEPS, st.data())
 def test_a_restored_detector_goes_on_as_if_nothing_had_happened(
-    steps: list[tuple[int, object]], data: st.DataObject
+    steps: list[tuple[int, tuple[Any, ...]]], data: st.DataObject
 ) -> None:
     observations = played(steps)
     cut = data.draw(st.integers(0, len(observations)))
