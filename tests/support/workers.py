@@ -121,8 +121,11 @@ class Worker(Child):
             return {}
 
     async def metrics(self) -> str:
-        """Return the Prometheus page."""
-        return await self._get(self.metrics_port, "/metrics")
+        """Return the Prometheus page, nothing while nobody answers."""
+        try:
+            return await self._get(self.metrics_port, "/metrics")
+        except (OSError, aiohttp.ClientError):
+            return ""
 
     async def _get(self, port: int, path: str) -> str:
         async with (

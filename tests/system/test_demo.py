@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from mcp.client import Client
 
 from app.microstructure.events import EVENT_TYPES, decode
-from app.stack.ports import free_ports
+from app.stack.errors import StackError
+from app.stack.ports import Ports
 from app.stack.process import Child
 from support.contracts import validate_event, validate_report
 from support.workers import ROOT, eventually, read_partitions
@@ -21,9 +23,20 @@ pytestmark = pytest.mark.stack
 
 def demo(folder: Path, *arguments: str) -> tuple[Child, int]:
     """A demo process, not started, and the base of its ports."""
-    base = free_ports(1)[0] % 20_000 + 40_000
+    base = free_block()
     command = [sys.executable, "-m", "app.cli", "demo", "--port-base", str(base), *arguments]
     return Child("demo", command, log=folder / "demo.log", cwd=ROOT), base
+
+
+def free_block() -> int:
+    """The base of a block of ports that are all free; the kernel hands out others from 32768 on by itself."""
+    while True:
+        base = random.randrange(20_000, 32_000)
+        try:
+            Ports.from_base(base).require_free(2)
+        except StackError:
+            continue
+        return base
 
 
 def tree(pid: int) -> set[int]:
