@@ -61,10 +61,10 @@ class Half:
         """Return the base market's own best price."""
         return max(self._base, key=lambda price: self.sign * price)
 
-    def room(self) -> float:
-        """Return how far the base market's side goes back, as a share of the price, its last 50 levels left out."""
+    def reserve(self) -> float:
+        """Return the best of the base market's last 50 prices: no injection may take these."""
         prices = sorted(self._base, key=lambda price: -self.sign * price)
-        return abs(prices[max(0, len(prices) - _RESERVE)] / prices[0] - 1)
+        return prices[max(0, len(prices) - _RESERVE)]
 
     def put(self, price: float, qty: float) -> None:
         """Make our order at `price` this large; 0 takes it back."""

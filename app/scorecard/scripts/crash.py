@@ -115,7 +115,6 @@ def _crash(venue: Venue, rng: random.Random, signs: _Signs, reach: _Reach) -> Sc
     start = venue.touch(Side.BID)
     usual = venue.touch(Side.ASK) / start - 1
     widest = max(reach.spread_bps * 1e-4, reach.spread_ratio * usual) * rng.uniform(1.0, 1.5)
-    lowest = start * (1 - min(_FURTHEST_BPS * 1e-4, venue.bids.room()))
     ramp, hold = rng.uniform(6, 12), rng.uniform(2, 5)
     began, edge = venue.now, start
     while (elapsed := (venue.now - began) / 1e9) < ramp + hold:
@@ -123,8 +122,7 @@ def _crash(venue: Venue, rng: random.Random, signs: _Signs, reach: _Reach) -> Sc
         scale = 1 - (1 - reach.left) * progress if signs.thin else 1.0
         gap = usual + (widest - usual) * progress if signs.spread else usual
         if signs.flow:
-            if edge > lowest:
-                _sell(venue, rng, reach.volume_ratio * progress**2, lowest)
+            _sell(venue, rng, reach.volume_ratio * progress**2, lowest=start * (1 - _FURTHEST_BPS * 1e-4))
             edge = min(edge, venue.touch(Side.BID))
         else:
             edge = start * (1 - (gap - usual) / 2)
@@ -143,9 +141,12 @@ def _crash(venue: Venue, rng: random.Random, signs: _Signs, reach: _Reach) -> Sc
 
 
 def _sell(venue: Venue, rng: random.Random, volume_ratio: float, lowest: float) -> None:
-    left = venue.volume_per_sec * volume_ratio * _BEAT_SEC * rng.uniform(0.7, 1.3)
-    for _order in range(4):
-        venue.market_order("sell", left / 4, not_beyond=lowest)
+    """Sell for a tenth of a second, until the price is as low as it may get."""
+    lowest = max(lowest, venue.bids.reserve())
+    if venue.touch(Side.BID) > lowest:
+        left = venue.volume_per_sec * volume_ratio * _BEAT_SEC * rng.uniform(0.7, 1.3)
+        for _order in range(4):
+            venue.market_order("sell", left / 4, not_beyond=lowest)
 
 
 def _refill(half: Half, rng: random.Random) -> None:
@@ -205,7 +206,8 @@ def _orderly(venue: Venue, rng: random.Random, front: Side) -> Script:
     """Push the `front` side back: takers trade through it, its makers give way, the other side follows."""
     half, aggressor, book = venue.half(front), _aggressor_against(front), _Book(venue, rng, deep=True)
     gap = venue.touch(Side.ASK) / venue.touch(Side.BID) - 1
-    distance, seconds = min(rng.uniform(15, 40) * 1e-4, half.room()), rng.uniform(20, 30)
+    room = abs(half.reserve() / venue.touch(front) - 1)
+    distance, seconds = min(rng.uniform(15, 40) * 1e-4, room), rng.uniform(20, 30)
     began = venue.now
     while (elapsed := (venue.now - began) / 1e9) < 2 * seconds:
         away = 1 - abs(elapsed / seconds - 1)

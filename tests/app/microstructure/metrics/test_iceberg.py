@@ -1,5 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -353,17 +354,18 @@ class Reference:
 
 QUICK = IcebergParams(idle_sec=3, hold_sec=2, medium_fills=6, medium_multiple=2.0, high_fills=8, high_multiple=3.0)
 PRICES = st.sampled_from((99.99, 99.99, 99.99, 99.98, 100.01))
+TRADED = st.tuples(st.just("trade"), PRICES, st.sampled_from((0.1, 0.5, 1.0)), st.sampled_from((0, 0, 1, 3)))
+SET = st.tuples(st.just("set"), PRICES, st.sampled_from((0.95, 1.0, 1.0, 1.1, 1.1, 0.4, 0.0, 1.3)))
+FILLED = st.tuples(
+    st.just("fill"), st.sampled_from((0.15, 0.5, 1.0)), st.sampled_from((None, None, 1.0, 0.95, 1.1, 0.4))
+)
+OTHER = st.sampled_from((*[("nothing",)] * 6, ("restart",)))
 STEPS = st.lists(
     st.tuples(
         st.sampled_from((0, 50, 100, 100, 100, 300, 2000)),
-        st.one_of(
-            *[st.tuples(st.just("trade"), PRICES, st.sampled_from((0.1, 0.5, 1.0)), st.sampled_from((0, 0, 1, 3)))] * 4,
-            *[st.tuples(st.just("set"), PRICES, st.sampled_from((0.95, 1.0, 1.0, 1.1, 1.1, 0.4, 0.0, 1.3)))] * 2,
-            *[st.just(("nothing",))] * 3,
-            st.sampled_from((("nothing",), ("nothing",), ("restart",))),
-        ),
+        st.one_of(FILLED, FILLED, FILLED, FILLED, TRADED, TRADED, SET, OTHER),
     ),
-    min_size=10,
+    min_size=15,
     max_size=60,
 )
 
@@ -374,6 +376,8 @@ def play(feed: BookFeed, steps: Sequence[tuple[int, tuple[object, ...]]]) -> Non
         match step:
             case "trade", float(price), float(qty), int(ago):
                 feed.trade(price, qty, "sell" if price < 100 else "buy", ago=ago / 20)
+            case "fill", float(qty), left:
+                fill(feed, qty, left if isinstance(left, float) else None)
             case "set", float(price), float(qty):
                 feed.set([(price, qty)] if price < 100 else (), () if price < 100 else [(price, qty)])
             case ("nothing",):
@@ -419,23 +423,36 @@ def test_a_restored_detector_goes_on_as_if_nothing_had_happened(
     assert msgspec.msgpack.encode(first.snapshot()) == packed
 
 
+class Tape:
+    """The recorded market, and the quantities that its book shows."""
+
+    def __init__(self, path: Path) -> None:
+        self._events = tape_events(path)
+        self._levels: dict[BookSide, dict[float, float]] = {"bid": {}, "ask": {}}
+
+    def __iter__(self) -> Iterator[Observation]:
+        book = OrderBook()
+        for event in self._events:
+            if isinstance(event, TradeTick):
+                yield event
+            elif isinstance(event, OrderBookDeltas):
+                change = book.apply_deltas(event.payload, int(event.ts_event))
+                assert change is not None
+                self._levels["bid"].update((price, after) for price, _, after in change.bids)
+                self._levels["ask"].update((price, after) for price, _, after in change.asks)
+                yield change
+
+    def visible(self, side: BookSide, price: float) -> float:
+        return self._levels[side].get(price, 0.0)
+
+
 @pytest.mark.tape
 def test_findings_equal_the_definition_on_the_tape(tape_path: Path) -> None:
     eager = IcebergParams(min_fill=0.005, dip_ms=1000, hold_sec=30)
-    levels: dict[BookSide, dict[float, float]] = {"bid": {}, "ask": {}}
-    book, reference = OrderBook(), Reference(eager)
-    detector = Iceberg(lambda side, price: levels[side].get(price, 0.0), eager)
+    tape, reference = Tape(tape_path), Reference(eager)
+    detector = Iceberg(tape.visible, eager)
     found = 0
-    for number, event in enumerate(tape_events(tape_path)[:1800]):
-        observation: Observation | None = None
-        if isinstance(event, TradeTick):
-            observation = event
-        elif isinstance(event, OrderBookDeltas):
-            observation = book.apply_deltas(event.payload, int(event.ts_event))
-        assert observation is not None
-        if isinstance(observation, BookChange):
-            levels["bid"].update((price, after) for price, _, after in observation.bids)
-            levels["ask"].update((price, after) for price, _, after in observation.asks)
+    for number, observation in enumerate(islice(tape, 1800)):
         detector.update(observation)
         reference.update(observation)
         if number % 300 == 299:
@@ -444,3 +461,12 @@ def test_findings_equal_the_definition_on_the_tape(tape_path: Path) -> None:
             assert detector.value(newest) == expected
             found += len(expected)
     assert found > 0
+
+
+@pytest.mark.tape
+def test_nothing_is_found_on_the_recorded_market(tape_path: Path) -> None:
+    tape = Tape(tape_path)
+    detector = Iceberg(tape.visible)
+    for observation in tape:
+        detector.update(observation)
+        assert detector.value(int(observation.ts_event)) == ()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.microstructure.book import BookChange, OrderBook
 from app.microstructure.events import OrderBookDeltas, TradeTick
 from app.microstructure.metrics.large_orders import UNITS
+from app.microstructure.metrics.quantity_history import QuantityHistory
 from app.microstructure.metrics.spoofing import CANCEL_RATE, Spoofing, SpoofingParams, SpoofingState
 from app.microstructure.report import Anomaly
 from support.book_feed import BookFeed, Observation
@@ -614,3 +615,14 @@ def test_findings_equal_the_definition_on_the_tape(tape_path: Path) -> None:
             assert detector.value(newest + SECOND) == expected
             found += len(expected)
     assert found > 0
+
+
+@pytest.mark.tape
+def test_nothing_is_found_on_the_recorded_market(tape_path: Path) -> None:
+    history = QuantityHistory()
+    detector = Spoofing(history.large)
+    for observation in on_tape(tape_path):
+        if isinstance(observation, BookChange):
+            history.update(observation)
+        detector.update(observation)
+        assert detector.value(int(observation.ts_event)) == ()
