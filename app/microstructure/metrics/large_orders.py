@@ -87,7 +87,7 @@ class Size(msgspec.Struct, array_like=True):
 
 
 class Count(NamedTuple):
-    """The orders of a window: how many, their quantity, how much of it was cancelled, and how far from the mid.
+    """The orders of a window: how many, their quantity, how much of it was cancelled, how far from the mid.
 
     `fresh` says that some cancel counts from this very moment on.
     """
@@ -96,8 +96,7 @@ class Count(NamedTuple):
     placed: int
     cancelled: int
     fresh: bool
-    nearest_bps: float
-    farthest_bps: float
+    distances_bps: list[float]
 
 
 class OrdersState(msgspec.Struct, frozen=True, array_like=True):
@@ -114,7 +113,7 @@ class LargeOrders:
 
     Attributes:
         orders: the newest order at each price, whatever became of it.
-        lowest, highest: the range of these prices, so that most changes are told apart by a comparison.
+        lowest, highest: these prices lie between, so that most changes are told apart by a comparison.
     """
 
     def __init__(self, params: OrderParams) -> None:
@@ -166,17 +165,17 @@ class LargeOrders:
         """Count the orders of the window that ends at `at`, but for routine sizes."""
         since, routine = at - self._window, self._routine(at, large)
         placements = placed = cancelled = 0
-        fresh, nearest, farthest = False, inf, 0.0
+        fresh, distances = False, []
         for order in (*self._displaced, *self.orders.values()):
             if order.placed_at <= since or order.size_id in routine:
                 continue
             placements += order.placements
             placed += order.units
-            nearest, farthest = min(nearest, order.distance_bps), max(farthest, order.distance_bps)
+            distances.append(order.distance_bps)
             if order.cancelled and (due := order.fell_at + self._requote) <= at:
                 cancelled += order.cancelled
                 fresh = fresh or due == at
-        return Count(placements, placed, cancelled, fresh, nearest, farthest)
+        return Count(placements, placed, cancelled, fresh, distances)
 
     def start_over(self) -> None:
         """Forget everything: the book was given up or replaced."""
@@ -207,8 +206,9 @@ class LargeOrders:
 
     def _forget(self, now: int) -> None:
         orders, sizes = self.orders, self._sizes
-        while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
-            del orders[first.price]
+        if orders and next(iter(orders.values())).placed_at + self._window <= now:
+            while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
+                del orders[first.price]
             self._measure()
         while sizes and (oldest := next(iter(sizes.values()))).last + self._memory <= now:
             del sizes[oldest.size_id]
@@ -217,12 +217,13 @@ class LargeOrders:
 
     def _routine(self, at: int, large: float) -> set[int]:
         """Return the sizes that are routine: the larger and the more at a time, the more often they must be seen."""
-        params = self._params
+        count, together, unit = self._params.routine_count, self._params.min_placements, large * UNITS
         return {
             size.size_id
             for size in self._sizes.values()
-            if size.seen >= params.routine_count * max(size.together, min(size.units / (large * UNITS), _LARGEST))
-            and size.together < params.min_placements
+            if size.seen >= count  # of nearly all sizes this is false
+            and size.seen >= count * max(size.together, min(size.units / unit, _LARGEST))
+            and size.together < together
             and at < size.last + self._memory
         }
 
@@ -246,6 +247,7 @@ class LargeOrders:
         moved = self._moved(price, units, now)
         if moved is not None:
             del self.orders[moved.price]
+            self._measure()
         order = self.orders.pop(price, None)
         if order is not None and order.gone:
             self._displaced.append(order)
@@ -260,7 +262,7 @@ class LargeOrders:
         self.orders[price] = order
         if len(self.orders) > MAX_ORDERS:
             del self.orders[next(iter(self.orders))]
-        self._measure()
+        self.lowest, self.highest = min(self.lowest, price), max(self.highest, price)
         standing = [each for each in self.orders.values() if each.size_id == size.size_id and not each.gone]
         size.together = max(size.together, len(standing))
 

@@ -206,9 +206,10 @@ class Spoofing:
             or count.cancelled < params.one_sided * other.count(at, self._large).cancelled
         ):
             return None
+        nearest, farthest = min(count.distances_bps), max(count.distances_bps)
         rate, multiple = count.cancelled / count.placed, count.cancelled / (self._large * UNITS)
         note = (
-            f"{name}: {count.placements} large orders placed {count.nearest_bps:.0f}-{count.farthest_bps:.0f} bps "
+            f"{name}: {count.placements} large orders placed {nearest:.0f}-{farthest:.0f} bps "
             f"from mid, {rate * 100:.0f} % cancelled within {params.lifetime_sec} s ({multiple:.0f} x the large size)"
         )
         return Finding(at, self._severity(rate, multiple), note)

@@ -46,7 +46,7 @@ def test_distance_is_that_from_the_mid_in_basis_points() -> None:
     side = Side()
     side.set(99.8, 5.0)
     side.set(99.95, 5.0, mid=99.99)
-    assert (side.count().nearest_bps, side.count().farthest_bps) == pytest.approx((4.0, 20.0), rel=1e-3)
+    assert side.count().distances_bps == pytest.approx([20.0, 4.0], rel=1e-3)
 
 
 def test_without_a_mid_nothing_is_placed_or_cancelled() -> None:
