@@ -167,9 +167,10 @@ class _Book:
         """Let the bids end at `bid`, the offers begin `gap` (a share of the price) above, levels be scaled."""
         venue = self._venue
         venue.bids.scale = venue.asks.scale = scale
-        bid = venue.on_grid(bid)
+        bid = max(venue.on_grid(bid), venue.bids.reserve())
+        ask = min(venue.on_grid(bid * (1 + gap)), venue.asks.reserve())
         self._ladders[Side.BID].follow(bid, scale)
-        self._ladders[Side.ASK].follow(max(venue.on_grid(bid * (1 + gap)), bid + venue.tick), scale)
+        self._ladders[Side.ASK].follow(max(ask, bid + venue.tick), scale)
 
     def let_go(self) -> None:
         """Leave the book to the base market again."""

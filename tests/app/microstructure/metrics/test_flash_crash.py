@@ -104,10 +104,17 @@ def test_a_fast_rise_is_no_risk() -> None:
     assert usual().second(6, flow=40.0, bids=10.0).found == ()
 
 
-@pytest.mark.parametrize(("last", "found"), [(-12.0, False), (-14.9, False), (-15.1, True)])
+@pytest.mark.parametrize(("last", "found"), [(-12.0, False), (-14.9, False), (-15.0, True)])
 def test_selling_must_accelerate(last: float, found: bool) -> None:
     market = usual().second(20, flow=-12.0).second(3, flow=last, bids=10.0)
     assert bool(market.found) is found
+
+
+def test_trades_of_the_second_that_began_do_not_push_out_those_before() -> None:
+    market = usual().second(20, flow=-12.0)
+    for _second in range(3):
+        market.detector.update(trade(0, qty=1e-8, at=market.now + SECOND))
+        assert market.second(flow=-14.9, bids=10.0).found == ()
 
 
 @pytest.mark.parametrize(("samples", "found"), [(2, False), (3, True)])

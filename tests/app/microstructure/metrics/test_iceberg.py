@@ -86,6 +86,15 @@ def test_an_iceberg_is_found_through_short_dips() -> None:
     assert detector.value(feed.now)
 
 
+@pytest.mark.parametrize(("seconds", "found"), [(0.25, True), (0.251, False)])
+def test_a_dip_is_short(seconds: float, found: bool) -> None:
+    feed, detector = market()
+    for _fill in range(5):
+        fill(feed, left=0.5)
+        feed.later(seconds).set([(BID, 2.0)])
+    assert bool(detector.value(feed.now)) is found
+
+
 def test_a_level_that_stays_short_is_an_ordinary_one() -> None:
     feed, detector = market()
     for _fill in range(10):
@@ -145,10 +154,7 @@ def test_a_trade_older_than_the_quantity_seen_is_no_fill() -> None:
     feed, detector = market()
     for _trade in range(6):
         feed.trade(BID, 1.0, ago=0.05)
-    feed.later(0.1).set()
-    feed.trade(BID, 1.0, ago=0.2)
-    feed.later(0.1).set()
-    assert detector.value(feed.now) == ()
+    assert [run.waiting for run in detector.snapshot().sides[0].runs] == [[]]
 
 
 def test_trades_that_arrive_after_their_book_event_are_fills() -> None:
@@ -180,12 +186,14 @@ def test_an_iceberg_waits_while_the_best_price_is_elsewhere() -> None:
     assert detector.value(feed.now)
 
 
-def test_fills_long_apart_are_unrelated() -> None:
+@pytest.mark.parametrize(("apart", "found"), [(30.0, True), (30.001, False)])
+def test_fills_long_apart_are_unrelated(apart: float, found: bool) -> None:
     feed, detector = market()
-    for _fill in range(20):
-        fill(feed)
-        feed.later(30).set()
-    assert detector.value(feed.now) == ()
+    for _fill in range(8):
+        feed.trade(BID, 1.0)
+        feed.later(0.1).set()
+        feed.later(apart - 0.1).set()
+    assert bool(detector.value(feed.now)) is found
 
 
 @pytest.mark.parametrize(
@@ -241,6 +249,11 @@ def test_prices_and_findings_are_bounded() -> None:
     for n in range(500):
         feed.later(0.01).trade(round(90 + n / 100, 2), 0.5)
     assert [len(side.runs) for side in detector.snapshot().sides] == [MAX_PRICES, 0]
+    for n in range(500):
+        feed.later(0.01).set()
+        feed.trade(round(90 + n / 100, 2), 0.1)
+        feed.trade(80.0, 0.1)
+    assert 80.0 in [run.price for run in detector.snapshot().sides[0].runs]
     for _fill in range(6):
         for n in range(20):
             feed.trade(round(80 + n / 100, 2), 0.5)

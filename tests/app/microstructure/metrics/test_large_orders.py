@@ -87,12 +87,42 @@ def test_a_trade_explains_a_fall_once_before_or_after_it() -> None:
     assert side.count(after=1.0).cancelled == 6 * UNITS
 
 
-def test_an_old_trade_explains_nothing() -> None:
+@pytest.mark.parametrize(("late_by", "cancelled"), [(0.3, 0), (0.301, 10 * UNITS)])
+@pytest.mark.parametrize("fall_first", [False, True])
+def test_a_trade_explains_falls_close_in_time(late_by: float, cancelled: int, fall_first: bool) -> None:
     side = Side()
     side.set(99.8, 10.0)
-    side.orders.trade(side.orders.orders[99.8], 10 * UNITS, side.now)
-    side.set(99.8, 0.0, after=0.301)
-    assert side.count(after=1.0).cancelled == 10 * UNITS
+    order = side.orders.orders[99.8]
+    if fall_first:
+        side.set(99.8, 0.0, after=1.0)
+        side.orders.trade(order, 10 * UNITS, side.now + round(late_by * SECOND))
+    else:
+        side.orders.trade(order, 10 * UNITS, side.now)
+        side.set(99.8, 0.0, after=late_by)
+    assert side.count(after=1.0).cancelled == cancelled
+
+
+@pytest.mark.parametrize(("after", "cancelled"), [(10.0, True), (10.001, False)])
+def test_what_falls_after_the_lifetime_was_not_cancelled(after: float, cancelled: bool) -> None:
+    side = Side()
+    side.set(99.8, 5.0)
+    assert side.set(99.8, 0.0, after=after) is cancelled
+
+
+@pytest.mark.parametrize(("mid", "cancelled"), [(99.81, True), (99.8099, False)])
+def test_what_falls_near_the_mid_was_not_cancelled(mid: float, cancelled: bool) -> None:
+    side = Side()
+    side.set(99.8, 5.0)
+    assert side.set(99.8, 0.0, mid=mid) is cancelled
+
+
+@pytest.mark.parametrize(("left", "orders"), [(2.5, 1), (2.6, 2)])
+def test_a_quarter_may_be_left_of_an_order_that_moves(left: float, orders: int) -> None:
+    side = Side()
+    side.set(99.8, 10.0)
+    side.set(99.8, left, after=1.0)
+    side.set(99.7, 10.0, after=0.5)
+    assert side.count().placements == orders
 
 
 def test_an_order_placed_again_elsewhere_is_the_same_order() -> None:

@@ -111,6 +111,18 @@ def test_a_finding_stays_for_its_time() -> None:
     assert detector.value(found + DEFAULTS.hold_sec * SECOND) == ()
 
 
+def test_a_finding_is_not_prolonged_by_a_quote_that_moves() -> None:
+    feed, detector = watched()
+    feed.set([(99.65, 5.5)])
+    show(feed, FIVE_BIDS)
+    found = feed.now
+    feed.later(2).set([(99.65, 0.0), (99.64, 5.5)])
+    feed.later(2).set()
+    assert detector.value(found + DEFAULTS.hold_sec * SECOND - 1) != ()
+    assert detector.value(found + DEFAULTS.hold_sec * SECOND) == ()
+    assert detector.snapshot().dues == []
+
+
 def test_four_orders_are_too_few() -> None:
     feed, detector = watched()
     show(feed, FIVE_BIDS[:4])
