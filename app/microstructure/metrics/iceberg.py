@@ -138,8 +138,7 @@ class _Side:
 
     def change(self, changes: list[LevelChange], now: int) -> None:
         """Look at the changed levels that have runs, then at the runs that wait for this book event."""
-        runs, lowest, highest = self.runs, self._lowest, self._highest
-        count = len(runs)
+        runs, count, lowest, highest = self.runs, len(self.runs), self._lowest, self._highest
         while self.dips and now - (longest := next(iter(self.dips.values()))).dip > self._dip:
             self._end(longest.price)
         if runs:

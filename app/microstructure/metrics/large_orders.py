@@ -9,7 +9,7 @@ newest large quantity there, and is
   away from the mid: who gives way at the touch does what every market maker does.
 
 Honest quoting comes back in the same size (within `same_size`). Within `requote_ms` of its cancel it is the same
-order, moved. And a size that is placed again and again, one at a time, for up to `routine_sec`, is routine.
+order, moved. A size that is placed again and again, with pauses of up to `routine_sec`, is routine.
 
 All quantities are whole 10⁻⁸ units, times are event-time nanoseconds.
 """
@@ -206,9 +206,8 @@ class LargeOrders:
 
     def _forget(self, now: int) -> None:
         orders, sizes = self.orders, self._sizes
-        if orders and next(iter(orders.values())).placed_at + self._window <= now:
-            while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
-                del orders[first.price]
+        while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
+            del orders[first.price]
             self._measure()
         while sizes and (oldest := next(iter(sizes.values()))).last + self._memory <= now:
             del sizes[oldest.size_id]
@@ -217,13 +216,13 @@ class LargeOrders:
 
     def _routine(self, at: int, large: float) -> set[int]:
         """Return the sizes that are routine: the larger and the more at a time, the more often they must be seen."""
-        count, together, unit = self._params.routine_count, self._params.min_placements, large * UNITS
+        count, layer, unit = self._params.routine_count, self._params.min_placements, large * UNITS
         return {
             size.size_id
             for size in self._sizes.values()
             if size.seen >= count  # of nearly all sizes this is false
             and size.seen >= count * max(size.together, min(size.units / unit, _LARGEST))
-            and size.together < together
+            and size.together < layer
             and at < size.last + self._memory
         }
 

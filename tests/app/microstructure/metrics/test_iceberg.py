@@ -110,6 +110,14 @@ def test_a_level_that_grows_is_another_level() -> None:
     assert detector.value(feed.now) == ()
 
 
+def test_a_level_that_grows_for_a_moment_is_another_level() -> None:
+    feed, detector = market()
+    for _fill in range(8):
+        fill(feed, left=2.5)
+        feed.later(0.1).set([(BID, 2.0)])
+    assert detector.value(feed.now) == ()
+
+
 def test_a_swept_level_is_no_iceberg() -> None:
     feed, detector = market()
     for _fill in range(6):
@@ -249,11 +257,13 @@ def test_prices_and_findings_are_bounded() -> None:
     for n in range(500):
         feed.later(0.01).trade(round(90 + n / 100, 2), 0.5)
     assert [len(side.runs) for side in detector.snapshot().sides] == [MAX_PRICES, 0]
+    began = feed.now + SECOND // 100
     for n in range(500):
         feed.later(0.01).set()
         feed.trade(round(90 + n / 100, 2), 0.1)
         feed.trade(80.0, 0.1)
-    assert 80.0 in [run.price for run in detector.snapshot().sides[0].runs]
+    # The one that is filled all the time has stayed since it began.
+    assert [run.since for run in detector.snapshot().sides[0].runs if run.price == 80.0] == [began]
     for _fill in range(6):
         for n in range(20):
             feed.trade(round(80 + n / 100, 2), 0.5)

@@ -263,6 +263,19 @@ def test_a_book_that_restarts_shows_no_orders_and_no_cancels() -> None:
     assert detector.value(feed.now) == ()
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["replaced", "given up"])
+def test_nothing_is_remembered_of_a_book_that_is_no_more(lost: bool) -> None:
+    feed, detector = watched()
+    show(feed, FIVE_BIDS[:4], FIVE_ASKS[:4], settle=0.5)
+    if lost:
+        feed.lose()
+    else:
+        feed.restart()
+    state = detector.snapshot()
+    assert not any(side.orders or side.displaced or side.sizes for side in state.orders)
+    assert state.dues == []
+
+
 def test_a_finding_outlives_the_book() -> None:
     feed, detector = watched()
     show(feed, FIVE_BIDS)
