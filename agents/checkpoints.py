@@ -1,19 +1,22 @@
 """Snapshots to the table, and offsets committed only behind them.
 
-A checkpoint writes every symbol that changed, waits until the changelog has acknowledged the snapshots, and
+A checkpoint writes the symbols whose turn it is, waits until the changelog has acknowledged the snapshots, and
 then commits, for each partition, the offset below which everything is covered. A crash at any instant
 therefore loses nothing: what was not committed is read again, and what a snapshot already holds is skipped.
+
+Snapshots are spread: every checkpoint takes a share of the symbols, those that wait longest first, so that none
+of them holds up the reports.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from math import ceil
 from typing import Any, Protocol
 
 from agents.owned import Owned, OwnedSymbol
 from app import telemetry
-from tables.snapshots import SnapshotRecord
 
 logger = logging.getLogger(__name__)
 
@@ -23,59 +26,69 @@ Commit = Callable[[Mapping[int, int]], Awaitable[Any]]
 class Table(Protocol):
     """What a checkpoint needs of the snapshot table."""
 
-    def save(self, partition: int, record: SnapshotRecord) -> Awaitable[Any]:
-        """Write a snapshot; done when the changelog has it."""
+    def write(self, partition: int, values: Mapping[bytes, bytes]) -> Awaitable[Any]:
+        """Write in this order; done when the changelog has all of it."""
 
-    def epochs(self, partition: int, symbol: str) -> list[int]:
-        """Return the epochs under which a symbol has snapshots."""
-
-    def delete(self, partition: int, symbol: str, epoch: int) -> Awaitable[Any]:
-        """Delete a snapshot; done when the changelog has it."""
+    def delete(self, partition: int, keys: Iterable[bytes]) -> Awaitable[Any]:
+        """Delete; done when the changelog knows."""
 
 
 class Checkpoints:
     """Writes snapshots of `owned` to `table` and commits behind them.
 
+    A symbol is written at most once in `interval_sec`; `shares` runs go into that time, and each takes its share.
+
     Attributes:
         completed_at: monotonic seconds at which the last one was done, of the start before the first.
     """
 
-    def __init__(self, owned: Owned, table: Table, commit: Commit) -> None:
+    def __init__(self, owned: Owned, table: Table, commit: Commit, interval_sec: float = 0.0, shares: int = 1) -> None:
         self._owned = owned
         self._table = table
         self._commit = commit
+        self._shares = shares
+        self._min_age_sec = interval_sec * (1 - 0.5 / shares)  # half a share early is on time
         self._running = asyncio.Lock()
         self.completed_at = time.monotonic()
 
     async def run(self) -> None:
-        """Take one checkpoint. Errors are counted and logged; the next checkpoint covers what this missed."""
+        """Take one share. Errors are counted and logged; a later checkpoint covers what this missed."""
         async with self._running:
-            due = [symbol for symbol in self._owned.symbols.values() if symbol.needs_snapshot]
-            outcomes = await asyncio.gather(*map(self._save, due), return_exceptions=True)
-            for symbol, outcome in zip(due, outcomes, strict=True):
-                if isinstance(outcome, BaseException):
-                    telemetry.ERRORS.labels("checkpoint", "snapshot").inc()
-                    logger.error("snapshot failed: %r", outcome, extra={"symbol": symbol.engine.symbol})
-            offsets = self._owned.committable()
-            if offsets:
-                await self._commit(offsets)
-            self.completed_at = time.monotonic()
+            latest = time.monotonic() - self._min_age_sec
+            due = [s for s in self._owned.symbols.values() if s.needs_snapshot and s.snapshot_at <= latest]
+            due.sort(key=lambda symbol: symbol.snapshot_at)
+            await self._take(due[: ceil(len(self._owned.symbols) / self._shares)])
+
+    async def run_all(self) -> None:
+        """Take a checkpoint of everything."""
+        async with self._running:
+            await self._take([symbol for symbol in self._owned.symbols.values() if symbol.needs_snapshot])
+
+    async def _take(self, due: list[OwnedSymbol]) -> None:
+        outcomes = await asyncio.gather(*map(self._save, due), return_exceptions=True)
+        for symbol, outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                telemetry.ERRORS.labels("checkpoint", "snapshot").inc()
+                logger.error("snapshot failed: %r", outcome, extra={"symbol": symbol.engine.symbol})
+        offsets = self._owned.committable()
+        if offsets:
+            await self._commit(offsets)
+        self.completed_at = time.monotonic()
 
     async def _save(self, symbol: OwnedSymbol) -> None:
         epoch = symbol.epoch
         if epoch is None:
             return
-        state = symbol.engine.snapshot()
+        symbol.snapshot_at = time.monotonic()
+        head, parts = symbol.compactor.split(symbol.engine.state())
+        changes = symbol.ledger.changes(symbol.engine.symbol, epoch, head, parts)
         symbol.snapshot_taken()
-        telemetry.SNAPSHOT_BYTES.observe(len(state))
-        await self._table.save(symbol.partition, SnapshotRecord(symbol.engine.symbol, epoch, state))
-        first = not symbol.epoch_saved
+        telemetry.SNAPSHOT_BYTES.observe(sum(map(len, changes.writes.values())))
+        try:
+            await self._table.write(symbol.partition, changes.writes)
+        except BaseException:  # also if we are told to stop waiting
+            symbol.ledger.distrust()
+            raise
         symbol.snapshot_acknowledged()
-        if first:
-            await self._delete_older(symbol, epoch)
-
-    async def _delete_older(self, symbol: OwnedSymbol, epoch: int) -> None:
-        name = symbol.engine.symbol
-        for older in self._table.epochs(symbol.partition, name):
-            if older < epoch:
-                await self._table.delete(symbol.partition, name, older)
+        stale, symbol.stale_keys = symbol.stale_keys, []
+        await self._table.delete(symbol.partition, stale + changes.deletes)

@@ -6,8 +6,11 @@ dead-letter topic, or was skipped because it already was.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 
+from app.microstructure.compact import Compactor
 from app.microstructure.engine import SlowSections, SymbolEngine
+from tables.parts import Ledger
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +27,10 @@ class OwnedSymbol:
         uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
         applied_since: first offset applied since the snapshot that is on its way.
         epoch_saved: a snapshot under `epoch` is in the table.
+        compactor: splits its states for the table.
+        ledger: which parts of them the table has.
+        stale_keys: keys that others left in the table, to be deleted behind our first snapshot.
+        snapshot_at: monotonic seconds of the last snapshot.
         publish_from: offset of the predecessor's last report; ours wait until the replay has reached it.
         slow: liquidity and anomalies of the last slow cycle.
         slow_due_ns: monotonic time at which the next one is due.
@@ -38,6 +45,10 @@ class OwnedSymbol:
     uncovered: int | None = None
     applied_since: int | None = None
     epoch_saved: bool = False
+    compactor: Compactor = field(default_factory=Compactor)
+    ledger: Ledger = field(default_factory=Ledger)
+    stale_keys: list[bytes] = field(default_factory=list)
+    snapshot_at: float = -inf
     publish_from: int = -1
     slow: SlowSections | None = None
     slow_due_ns: int = 0

@@ -14,13 +14,14 @@ import msgspec
 
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
+from app.microstructure.compact import join
 from app.microstructure.engine import EngineParams, StateError, SymbolEngine
 from app.stores.base import EPOCH_WARN, ReportStore, StoreUnavailableError
-from tables.snapshots import SnapshotRecord
+from tables.parts import Found
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[int], Mapping[str, SnapshotRecord]]
+Load = Callable[[int], Mapping[str, Found]]
 
 
 class Ownership:
@@ -81,19 +82,23 @@ class Ownership:
             self._grant(name, epochs.get(name), seen.get(name, -1))
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
 
-    def _adopt(self, partition: int, record: SnapshotRecord) -> None:
+    def _adopt(self, partition: int, record: Found) -> None:
         mine = self._owned.symbols.get(record.symbol)
         if mine is not None and not mine.fenced and record.epoch <= (mine.epoch or mine.table_epoch):
             return  # nobody wrote since: the hot state is the newest
         try:
-            engine = SymbolEngine.restore(record.state, self._params)
+            engine = SymbolEngine.from_state(join(record.head, record.parts), self._params)
         except StateError as error:
             # Better to start empty, and say so, than not to start.
             telemetry.ERRORS.labels("ownership", "bad_snapshot").inc()
             logger.error("%s, starting empty", error, extra={"symbol": record.symbol})
             engine = SymbolEngine(record.symbol, self._params)
         self._owned.symbols[record.symbol] = OwnedSymbol(
-            engine, partition, table_epoch=record.epoch, arrived_ns=self._monotonic_ns()
+            engine,
+            partition,
+            table_epoch=record.epoch,
+            arrived_ns=self._monotonic_ns(),
+            stale_keys=record.stale,
         )
         logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
 

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _HAND_OVER_SEC: Final = 1.0
 _STORE_TIMEOUT_SEC: Final = 0.5
 _STUCK_SEC: Final = 5.0
+_SNAPSHOT_SHARES: Final = 10
 
 
 def create_app(config: Settings) -> BatchApp:
@@ -51,7 +52,9 @@ def create_app(config: Settings) -> BatchApp:
     owned = Owned()
     table = SnapshotTable(app, config.events_partitions)
     ownership = Ownership(owned, params, table.load, store)
-    checkpoints = Checkpoints(owned, table, partial(_commit, app, config.events_topic))
+    snapshot_sec = config.snapshot_interval_ms / 1000
+    commit = partial(_commit, app, config.events_topic)
+    checkpoints = Checkpoints(owned, table, commit, snapshot_sec, _SNAPSHOT_SHARES)
     reports = Reports(owned, store, config.node_id)
 
     slow_cycles = SlowCycles(
@@ -69,7 +72,7 @@ def create_app(config: Settings) -> BatchApp:
     _consume(app, config, owned, params)
     _follow_rebalances(app, config.events_topic, ownership, checkpoints)
     _run_every(app, config.fast_cycle_ms / 1000, fast_cycle)
-    _run_every(app, config.snapshot_interval_ms / 1000, checkpoints.run)
+    _run_every(app, snapshot_sec / _SNAPSHOT_SHARES, checkpoints.run)
     _serve(app, config, owned, partial(_problems, config, ownership, reports, checkpoints))
     return app
 
@@ -94,7 +97,7 @@ def _follow_rebalances(app: BatchApp, topic: str, ownership: Ownership, checkpoi
 
     async def hand_over() -> None:
         try:
-            await asyncio.wait_for(checkpoints.run(), _HAND_OVER_SEC)
+            await asyncio.wait_for(checkpoints.run_all(), _HAND_OVER_SEC)
         except TimeoutError:
             # Nothing is lost: the next owner reads again what is not committed.
             telemetry.ERRORS.labels("checkpoint", "hand_over_timeout").inc()

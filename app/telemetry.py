@@ -25,5 +25,14 @@ REBALANCES = Counter("nt_hrw_rebalances", "Partition rebalances that this worker
 DEAD_LETTERS = Counter("context8_dead_letters", "Unusable messages sent to the dead-letter topic", ["reason"])
 DUPLICATES = Counter("context8_duplicate_events", "Events at or below a snapshot's offset, skipped")
 SNAPSHOT_BYTES = Histogram(
-    "context8_snapshot_bytes", "Size of a symbol's snapshot", buckets=[2**power for power in range(10, 21)]
+    "context8_snapshot_bytes",
+    "What one snapshot of a symbol writes to the changelog",
+    buckets=[2**power for power in range(10, 21)],
 )
+CHANGELOG_BYTES = Counter("context8_changelog_bytes", "Bytes of keys' values written to the snapshot changelog")
+RESTORE_SECONDS = Histogram(
+    "context8_restore_seconds",
+    "Time to bring all engines in line with an assignment, from the local table",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+RESTORED_SYMBOLS = Counter("context8_restored_symbols", "Symbols restored from snapshots")

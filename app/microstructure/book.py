@@ -56,7 +56,7 @@ class BookChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True):
-    """A book as values; sides are packed doubles price, qty, price, qty …, prices rising."""
+    """A book as values; a side is packed doubles: all prices, rising, then their quantities."""
 
     ok: bool
     update_id: int
@@ -139,13 +139,15 @@ class _Side:
         return tuple([(price, quantities[price]) for price in visible])
 
     def pack(self) -> bytes:
-        return array("d", [number for price in self._prices for number in (price, self._qty[price])]).tobytes()
+        prices = self._prices
+        return array("d", prices).tobytes() + array("d", map(self._qty.__getitem__, prices)).tobytes()
 
     def unpack(self, packed: bytes) -> None:
         numbers = array("d")
         numbers.frombytes(packed)
-        self._prices = list(numbers[::2])
-        self._qty = dict(zip(self._prices, numbers[1::2], strict=True))
+        half = len(numbers) // 2
+        self._prices = numbers[:half].tolist()
+        self._qty = dict(zip(self._prices, numbers[half:], strict=True))
 
     def _cut(self) -> None:
         excess = len(self._prices) - MAX_LEVELS

@@ -40,7 +40,7 @@ from app.microstructure.report import (
     Writer,
 )
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 _NANOS_PER_MS = 1_000_000
 
 
@@ -187,35 +187,28 @@ class SymbolEngine:
             provenance=self._provenance(stamp.partition, as_of, slow),
         )
 
-    def snapshot(self) -> bytes:
-        """Return everything the engine knows, as bytes."""
-        return _encode_state(
-            EngineState(
-                STATE_VERSION,
-                self.symbol,
-                self._venue,
-                self.offset,
-                self.ts_event,
-                self._last_trade_id,
-                self._last_trade_ts,
-                self._book.snapshot(),
-                self._flow.snapshot(),
-                self._history.snapshot(),
-                self._profile.snapshot(),
-                self._detectors.snapshot(),
-                self._ticker,
-                self._ticker_ts,
-            )
+    def state(self) -> EngineState:
+        """Return everything the engine knows, as values."""
+        return EngineState(
+            STATE_VERSION,
+            self.symbol,
+            self._venue,
+            self.offset,
+            self.ts_event,
+            self._last_trade_id,
+            self._last_trade_ts,
+            self._book.snapshot(),
+            self._flow.snapshot(),
+            self._history.snapshot(),
+            self._profile.snapshot(),
+            self._detectors.snapshot(),
+            self._ticker,
+            self._ticker_ts,
         )
 
     @classmethod
-    def restore(cls, snapshot: bytes, params: EngineParams) -> "SymbolEngine":
-        """Return an engine that goes on exactly where `snapshot` was taken.
-
-        Raises:
-            StateError: the bytes are damaged or of another version.
-        """
-        state = _read_state(snapshot)
+    def from_state(cls, state: EngineState, params: EngineParams) -> "SymbolEngine":
+        """Return an engine that goes on exactly where `state` was taken."""
         engine = cls(state.symbol, params)
         engine.offset, engine.ts_event, engine._venue = state.offset, state.ts_event, state.venue
         engine._last_trade_id, engine._last_trade_ts = state.last_trade_id, state.last_trade_ts
@@ -226,6 +219,23 @@ class SymbolEngine:
         engine._detectors = Detectors.restore(state.detectors, engine._book, engine._history.large)
         engine._ticker, engine._ticker_ts = state.ticker, state.ticker_ts
         return engine
+
+    def snapshot(self) -> bytes:
+        """Return everything the engine knows, as bytes: equal for equal states."""
+        return _encode_state(self.state())
+
+    @classmethod
+    def restore(cls, snapshot: bytes, params: EngineParams) -> "SymbolEngine":
+        """Return an engine that goes on exactly where `snapshot` was taken.
+
+        Raises:
+            StateError: the bytes are damaged or of another version.
+        """
+        try:
+            state = _decode_state(snapshot)
+        except msgspec.DecodeError as error:
+            raise StateError(f"engine snapshot cannot be read: {error}") from None
+        return cls.from_state(check_version(state), params)
 
     def _trade(self, trade: TradeTick) -> None:
         trade_id, ts_event = trade.payload.trade_id, int(trade.ts_event)
@@ -272,11 +282,12 @@ class SymbolEngine:
         )
 
 
-def _read_state(snapshot: bytes) -> EngineState:
-    try:
-        state = _decode_state(snapshot)
-    except msgspec.DecodeError as error:
-        raise StateError(f"engine snapshot cannot be read: {error}") from None
+def check_version(state: EngineState) -> EngineState:
+    """Return `state`.
+
+    Raises:
+        StateError: it is of another version.
+    """
     if state.version != STATE_VERSION:
         raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
     return state

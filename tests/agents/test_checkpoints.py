@@ -1,32 +1,37 @@
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
 from agents.checkpoints import Checkpoints
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
+from app.microstructure.compact import join
 from app.microstructure.engine import EngineParams, SymbolEngine
 from support.markets import trade
-from tables.snapshots import SnapshotRecord
+from tables.parts import Key, newest
 
 
 class SlowTable:
-    """A table whose changelog acknowledges when told to."""
+    """A table whose changelog acknowledges when told to; `values` is what it then has, `sends` what it has not."""
 
     def __init__(self) -> None:
-        self.records: dict[tuple[str, int], SnapshotRecord] = {}
+        self.values: dict[bytes, bytes] = {}
         self.sends: list[asyncio.Future[None]] = []
 
-    def save(self, _: int, record: SnapshotRecord) -> asyncio.Future[None]:
-        self.records[record.symbol, record.epoch] = record
+    def write(self, _: int, values: Mapping[bytes, bytes]) -> asyncio.Future[None]:
+        self.values.update(values)
         return self._send()
 
-    def epochs(self, _: int, symbol: str) -> list[int]:
-        return [epoch for name, epoch in self.records if name == symbol]
+    def delete(self, _: int, keys: Iterable[bytes]) -> asyncio.Future[None]:
+        for key in keys:
+            del self.values[key]
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
-    def delete(self, _: int, symbol: str, epoch: int) -> asyncio.Future[None]:
-        del self.records[symbol, epoch]
-        return self._send()
+    def offset(self) -> int:
+        found = newest(self.values.items())["BTCUSDT"]
+        return join(found.head, found.parts).offset
 
     def _send(self) -> asyncio.Future[None]:
         self.sends.append(asyncio.get_running_loop().create_future())
@@ -104,16 +109,42 @@ async def test_a_snapshot_that_fails_commits_nothing_and_is_taken_again(setting:
     assert setting.commits[-1] == {0: 2}
 
 
-async def test_older_epochs_are_deleted_once_the_new_one_is_safe(setting: Setting) -> None:
-    for epoch in (1, 2):
-        setting.table.records["BTCUSDT", epoch] = SnapshotRecord("BTCUSDT", epoch, b"")
+async def test_what_others_left_is_deleted_once_our_first_snapshot_is_safe(setting: Setting) -> None:
+    older = [Key("BTCUSDT", 1).encode(), Key("BTCUSDT", 2).encode(), Key("BTCUSDT", 2, 7).encode()]
+    setting.table.values = dict.fromkeys(older, b"")
+    setting.symbol.stale_keys = list(older)
     running = asyncio.create_task(setting.checkpoints.run())
     await setting.sending()
-    assert setting.table.epochs(0, "BTCUSDT") == [1, 2, 3], "nothing is deleted before"
-    for _ in range(3):
-        await setting.acknowledge()
+    assert set(older) < set(setting.table.values), "nothing is deleted before"
+    await setting.acknowledge()
     await running
-    assert setting.table.epochs(0, "BTCUSDT") == [3]
+    assert {Key.decode(key).epoch for key in setting.table.values} == {3}
+
+
+async def test_after_a_failure_every_part_is_written_again(setting: Setting) -> None:
+    """The changelog may have lost what the database has."""
+    running = asyncio.create_task(setting.checkpoints.run())
+    await setting.acknowledge(OSError("broker away"))
+    await running
+    setting.table.values.clear()
+    setting.apply(2)
+    again = asyncio.create_task(setting.checkpoints.run())
+    await setting.acknowledge()
+    await again
+    assert setting.table.offset() == 2
+
+
+async def test_a_checkpoint_that_is_given_up_leaves_no_trust_in_its_parts(setting: Setting) -> None:
+    running = asyncio.create_task(setting.checkpoints.run_all())
+    await setting.sending()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    setting.table.values.clear()
+    setting.table.sends.clear()
+    again = asyncio.create_task(setting.checkpoints.run_all())
+    await setting.acknowledge()
+    await again
+    assert setting.table.offset() == 1
 
 
 async def test_a_quiet_symbol_is_not_written_again(setting: Setting) -> None:
@@ -125,3 +156,34 @@ async def test_a_quiet_symbol_is_not_written_again(setting: Setting) -> None:
             await asyncio.sleep(0)
     assert len(setting.commits) == 2
     assert setting.table.sends == []
+
+
+async def test_symbols_take_turns_and_those_that_wait_longest_go_first(setting: Setting) -> None:
+    checkpoints = Checkpoints(setting.owned, setting.table, setting._commit, shares=2)
+    for name in ("AAAUSDT", "BBBUSDT", "CCCUSDT"):
+        symbol = OwnedSymbol(SymbolEngine(name, EngineParams()), 0, epoch=1)
+        symbol.engine.apply(trade(1, symbol=name), 1)
+        symbol.applied(1, 0)
+        setting.owned.symbols[name] = symbol
+    written: list[set[str]] = []
+    for _ in range(2):
+        before = set(setting.table.values)
+        running = asyncio.create_task(checkpoints.run())
+        while not running.done():
+            if setting.table.sends:
+                await setting.acknowledge()
+            await asyncio.sleep(0)
+        written.append({Key.decode(key).symbol for key in setting.table.values.keys() - before})
+    assert written == [{"BTCUSDT", "AAAUSDT"}, {"BBBUSDT", "CCCUSDT"}]
+
+
+async def test_a_symbol_is_not_written_twice_within_its_interval(setting: Setting) -> None:
+    checkpoints = Checkpoints(setting.owned, setting.table, setting._commit, interval_sec=3600)
+    for _ in range(2):
+        running = asyncio.create_task(checkpoints.run())
+        while not running.done():
+            if setting.table.sends:
+                await setting.acknowledge()
+            await asyncio.sleep(0)
+        setting.apply(setting.symbol.engine.offset + 1)
+    assert setting.table.offset() == 1

@@ -2,33 +2,34 @@ import pytest
 
 from agents.owned import Owned
 from agents.ownership import Ownership, offset_of
+from app.microstructure.compact import Compactor
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.stores.base import EPOCH_LIMIT, Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from support.markets import trade
-from tables.snapshots import SnapshotRecord
+from tables.parts import Found, Key
 
 PARAMS = EngineParams()
 
 
-def saved(symbol: str, epoch: int, offset: int) -> SnapshotRecord:
+def saved(symbol: str, epoch: int, offset: int) -> Found:
     engine = SymbolEngine(symbol, PARAMS)
     engine.apply(trade(1, symbol=symbol), offset)
-    return SnapshotRecord(symbol, epoch, engine.snapshot())
+    return Found(symbol, epoch, *Compactor().split(engine.state()), [Key(symbol, epoch).encode()])
 
 
 class Setting:
     """A worker's bookkeeping over a table in a dictionary and a store in memory."""
 
     def __init__(self) -> None:
-        self.table: dict[int, dict[str, SnapshotRecord]] = {}
+        self.table: dict[int, dict[str, Found]] = {}
         self.store = MemoryReportStore(300, now=lambda: 0.0)
         self.owned = Owned()
         self.ownership = Ownership(
             self.owned, PARAMS, lambda partition: self.table.get(partition, {}), self.store, lambda: 55
         )
 
-    def save(self, partition: int, record: SnapshotRecord) -> None:
+    def save(self, partition: int, record: Found) -> None:
         self.table.setdefault(partition, {})[record.symbol] = record
 
 
@@ -90,7 +91,7 @@ async def test_a_fenced_symbol_that_comes_back_starts_anew_from_the_table(settin
 async def test_a_snapshot_that_cannot_be_read_gives_an_empty_engine_but_keeps_the_epoch(
     setting: Setting,
 ) -> None:
-    setting.save(3, SnapshotRecord("BTCUSDT", 9, b"damaged"))
+    setting.save(3, Found("BTCUSDT", 9, b"damaged", [], []))
     setting.ownership.assign([3])
     await setting.ownership.take_epochs()
     symbol = setting.owned.symbols["BTCUSDT"]
