@@ -32,6 +32,7 @@ class OwnedSymbol:
         stale_keys: keys that others left in the table, to be deleted behind our first snapshot.
         snapshot_at: monotonic seconds of the last snapshot.
         publish_from: offset of the predecessor's last report; ours wait until the replay has reached it.
+        reported: a report of ours was written.
         slow: liquidity and anomalies of the last slow cycle.
         slow_due_ns: monotonic time at which the next one is due.
     """
@@ -50,6 +51,7 @@ class OwnedSymbol:
     stale_keys: list[bytes] = field(default_factory=list)
     snapshot_at: float = -inf
     publish_from: int = -1
+    reported: bool = False
     slow: SlowSections | None = None
     slow_due_ns: int = 0
 

@@ -6,6 +6,7 @@ restored from their newest snapshot, and symbols that stayed keep their hot stat
 that somebody else wrote in between, in which case the table is right.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -44,22 +45,29 @@ class Ownership:
         self._load = load
         self._store = store
         self._monotonic_ns = monotonic_ns
+        self._taking = asyncio.Lock()
         self.store_away = False
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Own exactly `partitions`, each symbol with the newest state known."""
-        wanted = set(partitions)
+        began, restored, wanted = time.monotonic(), 0, set(partitions)
         for partition in set(self._owned.partitions) - wanted:
             gone = self._owned.drop_partition(partition)
             logger.info("partition %d went, with %s", partition, ", ".join(gone) or "no symbol")
         for partition in sorted(wanted):
             self._owned.partitions.setdefault(partition, PartitionProgress())
             for record in self._load(partition).values():
-                self._adopt(partition, record)
+                restored += self._adopt(partition, record)
+        telemetry.RESTORE_SECONDS.observe(time.monotonic() - began)
+        telemetry.RESTORED_SYMBOLS.inc(restored)
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
 
     async def take_epochs(self) -> None:
         """Take a writer epoch for every symbol that has none yet; try again later if the store is away."""
+        async with self._taking:  # two epochs for one symbol, and the first would be refused
+            await self._take_epochs()
+
+    async def _take_epochs(self) -> None:
         waiting = {
             name: symbol.table_epoch
             for name, symbol in self._owned.symbols.items()
@@ -82,10 +90,11 @@ class Ownership:
             self._grant(name, epochs.get(name), seen.get(name, -1))
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
 
-    def _adopt(self, partition: int, record: Found) -> None:
+    def _adopt(self, partition: int, record: Found) -> bool:
+        """Restore the symbol of `record`, unless our own state is newer; return whether it was."""
         mine = self._owned.symbols.get(record.symbol)
         if mine is not None and not mine.fenced and record.epoch <= (mine.epoch or mine.table_epoch):
-            return  # nobody wrote since: the hot state is the newest
+            return False  # nobody wrote since: the hot state is the newest
         try:
             engine = SymbolEngine.from_state(join(record.head, record.parts), self._params)
         except StateError as error:
@@ -101,6 +110,7 @@ class Ownership:
             stale_keys=record.stale,
         )
         logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
+        return True
 
     def _grant(self, name: str, epoch: int | None, publish_from: int) -> None:
         symbol = self._owned.symbols.get(name)

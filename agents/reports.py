@@ -4,6 +4,7 @@ A report that is refused shows that a newer writer exists: the symbol is fenced 
 again by this worker until it is assigned anew.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -37,12 +38,24 @@ class Reports:
         self._monotonic_ns = monotonic_ns
         self._wall_ns = wall_ns
         self._published_ns: dict[str, int] = {}
+        self._publishing = asyncio.Lock()
         self.store_away = False
 
     async def run(self) -> None:
         """Compute and publish one report of every symbol that we may write."""
-        symbols = [symbol for symbol in self._owned.symbols.values() if symbol.may_publish]
+        async with self._publishing:
+            await self._publish([symbol for symbol in self._owned.symbols.values() if symbol.may_publish])
+        self._observe()
+
+    async def run_first(self) -> None:
+        """Publish the first report of symbols that were taken over, as soon as there is one; else do nothing."""
+        async with self._publishing:
+            await self._publish([s for s in self._owned.symbols.values() if s.may_publish and not s.reported])
+
+    async def _publish(self, symbols: list[OwnedSymbol]) -> None:
         publications = [each for each in map(self._publication, symbols) if each is not None]
+        if not publications:
+            return
         try:
             written = await self._store.publish(publications)
             self.store_away = False
@@ -55,7 +68,6 @@ class Reports:
         else:
             for each, ok in zip(publications, written, strict=True):
                 self._note(each, ok)
-        self._observe()
 
     def _publication(self, symbol: OwnedSymbol) -> Publication | None:
         engine, epoch = symbol.engine, symbol.epoch
@@ -76,11 +88,13 @@ class Reports:
     def _note(self, publication: Publication, written: bool) -> None:
         name = publication.symbol
         telemetry.CACHE_WRITES.labels(name, "ok" if written else "refused").inc()
+        symbol = self._owned.symbols.get(name)
         if written:
             self._published_ns[name] = self._monotonic_ns()
+            if symbol is not None:
+                symbol.reported = True
             return
         telemetry.LEASE_CONFLICTS.inc()
-        symbol = self._owned.symbols.get(name)
         if symbol is not None and symbol.epoch == publication.epoch:
             symbol.fenced = True
             logger.warning("epoch %d refused: a newer writer exists", publication.epoch, extra={"symbol": name})

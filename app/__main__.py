@@ -1,13 +1,17 @@
-"""`python -m app worker` is `faust worker` for this app."""
+"""`python -m app worker` is `faust worker` for this app.
+
+It ends with 0 if it was told to stop, and else with a code of `app.exit_codes` and a last line that says why.
+"""
 
 import os
 import sys
+from typing import NoReturn
 
-from app import preflight
+from app import exit_codes, preflight
 from app.settings import SettingsError, load
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run Faust's command line."""
     # Faust chooses its event loop from the environment, before it is imported.
     os.environ.setdefault("FAUST_LOOP", "uvloop")
@@ -16,10 +20,24 @@ def main() -> None:
             config = load()
             preflight.check(config, _web_port(sys.argv, config.worker_web_port))
         from app import app
-    except (SettingsError, preflight.PreflightError) as error:
-        sys.exit(str(error))
+    except SettingsError as error:
+        _end(exit_codes.BAD_SETTING, str(error))
+    except preflight.PreflightError as error:
+        _end(exit_codes.CANNOT_START, str(error))
     sys.argv.insert(1, "--quiet")  # Faust's banner is no line of JSON
-    app.main()
+    try:
+        sys.exit(app.main())
+    except SystemExit:
+        if app.failure is not None:
+            _end(exit_codes.FAILED, app.failure)
+        raise
+    except Exception as error:
+        _end(exit_codes.CRASHED, f"the worker crashed: {error!r}")
+
+
+def _end(code: int, reason: str) -> NoReturn:
+    print(reason, file=sys.stderr)
+    sys.exit(code)
 
 
 def _web_port(argv: list[str], default: int) -> int:

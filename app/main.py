@@ -22,6 +22,7 @@ from agents.ownership import Ownership
 from agents.reports import Reports
 from agents.slow import Compute, SlowCycles, compute_here, compute_in
 from app import logs, telemetry
+from app.last_will import LastWill
 from app.microstructure.engine import EngineParams
 from app.params import engine_params
 from app.settings import Settings
@@ -29,6 +30,7 @@ from app.stores.redis import RedisReportStore
 from app.topics import MAX_SNAPSHOT_BYTES
 from app.transport import BatchApp
 from tables.snapshots import SnapshotTable
+from tables.store import STORE_URL
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ _HAND_OVER_SEC: Final = 1.0
 _STORE_TIMEOUT_SEC: Final = 0.5
 _STUCK_SEC: Final = 5.0
 _SNAPSHOT_SHARES: Final = 10
+_FIRST_REPORT_SEC: Final = 0.02
+_HEARTBEAT_SEC: Final = 0.1
 
 
 def create_app(config: Settings) -> BatchApp:
@@ -70,10 +74,17 @@ def create_app(config: Settings) -> BatchApp:
         await reports.run()
 
     _consume(app, config, owned, params)
-    _follow_rebalances(app, config.events_topic, ownership, checkpoints)
+    _follow_rebalances(app, config, ownership, checkpoints)
+
+    async def first_reports() -> None:
+        if not ownership.store_away:
+            await ownership.take_epochs()
+            await reports.run_first()
+
     _run_every(app, config.fast_cycle_ms / 1000, fast_cycle)
+    _run_every(app, _FIRST_REPORT_SEC, first_reports)
     _run_every(app, snapshot_sec / _SNAPSHOT_SHARES, checkpoints.run)
-    _serve(app, config, owned, partial(_problems, config, ownership, reports, checkpoints))
+    _serve(app, config, owned, partial(_problems, app, config, ownership, reports, checkpoints))
     return app
 
 
@@ -89,11 +100,14 @@ def _consume(app: BatchApp, config: Settings, owned: Owned, params: EngineParams
             intake.take(records)
 
 
-def _follow_rebalances(app: BatchApp, topic: str, ownership: Ownership, checkpoints: Checkpoints) -> None:
+def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, checkpoints: Checkpoints) -> None:
+    last_will = LastWill(config)
+
     @app.on_rebalance_complete.connect
     async def assign(_: Any, **__: Any) -> None:
         telemetry.REBALANCES.inc()
-        ownership.assign(tp.partition for tp in app.consumer.assignment() if tp.topic == topic)
+        last_will.member(app.consumer.member_id)
+        ownership.assign(tp.partition for tp in app.consumer.assignment() if tp.topic == config.events_topic)
 
     async def hand_over() -> None:
         try:
@@ -106,7 +120,9 @@ def _follow_rebalances(app: BatchApp, topic: str, ownership: Ownership, checkpoi
     app.before_revoke = hand_over
 
 
-def _problems(config: Settings, ownership: Ownership, reports: Reports, checkpoints: Checkpoints) -> list[str]:
+def _problems(
+    app: BatchApp, config: Settings, ownership: Ownership, reports: Reports, checkpoints: Checkpoints
+) -> list[str]:
     """Return what keeps the worker from doing its work, each in one line."""
     found = []
     if ownership.store_away or reports.store_away:
@@ -114,6 +130,8 @@ def _problems(config: Settings, ownership: Ownership, reports: Reports, checkpoi
     waited = time.monotonic() - checkpoints.completed_at
     if waited > _STUCK_SEC + config.snapshot_interval_ms / 1000:
         found.append(f"Kafka has not taken a snapshot or a commit for {waited:.0f} s")
+    if not app.consumer.in_touch:
+        found.append("Kafka's group coordinator does not answer")
     return found
 
 
@@ -191,7 +209,7 @@ def _faust_app(config: Settings) -> BatchApp:
         config.worker_group,
         batched_topics=[config.events_topic],
         broker=[f"kafka://{address}" for address in config.kafka_brokers.split(",")],
-        store="rocksdb://",
+        store=STORE_URL,
         datadir=str(data_dir),
         autodiscover=False,
         topic_partitions=config.events_partitions,
@@ -203,7 +221,8 @@ def _faust_app(config: Settings) -> BatchApp:
         stream_buffer_maxsize=64,
         stream_recovery_delay=0.0,
         broker_session_timeout=session_sec,
-        broker_heartbeat_interval=session_sec / 10,
+        # Each heartbeat asks whether others came or went: what is missed here is missed by the reports.
+        broker_heartbeat_interval=min(_HEARTBEAT_SEC, session_sec / 10),
         producer_acks=-1,
         producer_max_request_size=MAX_SNAPSHOT_BYTES,
         web_bind="127.0.0.1",

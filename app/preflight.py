@@ -11,7 +11,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
+from aiokafka.protocol.group import JoinGroupRequest
 
 from app import topics
 from app.settings import Settings
@@ -36,9 +38,10 @@ def check(config: Settings, web_port: int) -> int:
     lock = _lock(Path(config.worker_data_dir))
     # A broker that is away is no reason to stop: the worker waits for it.
     with suppress(KafkaError, OSError, TimeoutError):
-        problem = asyncio.run(asyncio.wait_for(topics.problem(config), _KAFKA_LIMIT_SEC))
-        if problem:
-            raise PreflightError(problem)
+        for find_problem in (topics.problem, session_problem):
+            problem = asyncio.run(asyncio.wait_for(find_problem(config), _KAFKA_LIMIT_SEC))
+            if problem:
+                raise PreflightError(problem)
     return lock
 
 
@@ -56,3 +59,27 @@ def _lock(folder: Path) -> int:
             f"WORKER_DATA_DIR={folder} is in use: every worker of a host needs a folder of its own"
         ) from None
     return lock
+
+
+async def session_problem(config: Settings) -> str | None:
+    """Return in one line that the group's brokers refuse `SESSION_TIMEOUT_MS`, `None` if they take it.
+
+    They check it before anything else of a JoinGroup, which goes no further here: it comes without a member id.
+    """
+    client = AIOKafkaClient(bootstrap_servers=config.kafka_brokers)
+    group, session_ms = f"{config.worker_group}-preflight", config.session_timeout_ms
+    try:
+        await client.bootstrap()
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        await client.ready(node, group=ConnectionGroup.COORDINATION)
+        probe = JoinGroupRequest(group, session_ms, session_ms, "", None, "consumer", [("range", b"")])
+        answer = await client.send(node, probe, group=ConnectionGroup.COORDINATION)
+    finally:
+        await client.close()
+    if answer.error_code != InvalidSessionTimeoutError.errno:
+        return None
+    return (
+        f"SESSION_TIMEOUT_MS={session_ms} is refused by the broker: set it within the broker's "
+        f"group.min.session.timeout.ms (Redpanda: group_min_session_timeout_ms) and group.max.session.timeout.ms, "
+        f"or lower the broker's minimum"
+    )

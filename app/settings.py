@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     binance_api_secret: str | None = None
     binance_http_url: Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None = None
     binance_ws_url: Annotated[str, _form(r"^wss?://[^\s]+$", "a ws:// or wss:// address")] | None = None
+    exchange_idle_ms: Annotated[int, Meta(ge=200, le=600_000)] = 5000
     events_topic: Annotated[
         str, _form(r"^[A-Za-z0-9._-]{1,200}$", "1 to 200 letters, digits, dots, hyphens or underscores")
     ] = "nt.binance"
@@ -57,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "context8"
     worker_data_dir: Annotated[str, Meta(min_length=1)] = "data/worker"
     worker_web_port: Port = 6066
-    session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 6000
+    session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 1500
     fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
     snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
     slow_cycle_ms: Annotated[int, Meta(ge=1000, le=5000)] = 2000
@@ -76,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     reader_port: Port = 8080
+    reader_tokens_file: Annotated[str, Meta(min_length=1)] | None = None
+    reader_rate_limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     stale_after_ms: Annotated[int, Meta(ge=500, le=600_000)] = 2000
     timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 150
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -102,6 +105,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "binance_api_secret": "Binance API secret (secret)",
     "binance_http_url": "REST address in place of Binance's own, e.g. of `context8 exchange`",
     "binance_ws_url": "WebSocket address in place of Binance's own",
+    "exchange_idle_ms": "silence of a connection to the exchange after which the producer opens it anew",
     "events_topic": "topic of market events; <topic>.dlq takes unusable ones",
     "events_partitions": "partitions of the events topic: the most workers that can share it",
     "topic_replication": "replication factor of topics that `context8 topics` creates",
@@ -125,6 +129,8 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "producer_queue_limit": "events that may wait for Kafka in the producer",
     "reader_host": "address that the reader listens on",
     "reader_port": "port of the reader: MCP at /mcp, HTTP beside it",
+    "reader_tokens_file": "file of bearer tokens that the reader asks for, name:token a line, read anew when changed",
+    "reader_rate_limit": "requests a second that one client of the reader may send, 0 for any number",
     "stale_after_ms": "silence of a report's writer after which the reader marks the report stale and down",
     "timeout_ms": "limit for every answer of the reader",
     "log_level": "how much is logged",

@@ -19,12 +19,16 @@ changes, and why:
 * **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
   while no partition is active; both stop every partition of a worker during a rebalance.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
+* **One question for all committed offsets**, where stock Faust asks for one partition after the other.
 * **A hook before partitions go**, so that the worker can save and commit what it has.
 
 The measurements behind each are in docs/adr/0006-batch-transport.md.
 """
 
 import asyncio
+import logging
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -34,6 +38,8 @@ from aiokafka import ConsumerRecord
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+logger = logging.getLogger(__name__)
 
 FETCH_MAX_WAIT_MS: Final = 25
 _POLL_SEC: Final = 0.04
@@ -97,6 +103,22 @@ class _Thread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         self._consumer._fetcher._prefetch_backoff = _PREFETCH_BACKOFF_SEC
 
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek every partition to its committed offset; return these, `None` where nothing was committed."""
+        offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return offsets
+
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        answer = await consumer._coordinator.fetch_committed_offsets(list(consumer.assignment()))
+        offsets: dict[TP, int | None] = {}
+        for tp in consumer.assignment():  # which may be another by now
+            known = answer.get(tp)
+            offsets[tp] = known.offset if known and known.offset >= 0 else None
+            if offsets[tp] is not None:
+                consumer.seek(tp, offsets[tp])
+        return offsets
+
 
 class Consumer(driver.Consumer):
     """Faust's consumer with batches; see the module for what differs from stock and why."""
@@ -109,6 +131,16 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def member_id(self) -> str:
+        """Who we are in the group, as the broker named us."""
+        return str(self._thread._ensure_consumer()._coordinator.member_id)
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether we know the group's coordinator; not since it failed to answer a heartbeat."""
+        return self._thread._ensure_consumer()._coordinator.coordinator_id is not None
 
     async def commit_source(self, offsets: Mapping[TP, int]) -> bool:
         """Commit the next offsets to read of batched partitions; False if the group did not take them."""
@@ -179,12 +211,20 @@ class BatchApp(faust.App):
     Attributes:
         batched_topics: topics that are delivered in batches.
         before_revoke: awaited while partitions that may go, in a rebalance or at the end, are still our own.
+        failure: why the worker gives up, `None` as long as it does not.
     """
 
     def __init__(self, *args: Any, batched_topics: Iterable[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics = frozenset(batched_topics)
         self.before_revoke: Callable[[], Awaitable[None]] = _nothing
+        self.failure: str | None = None
+
+    async def _on_agent_error(self, agent: Any, error: BaseException) -> None:
+        """Stop the worker: Faust would start the agent anew behind the batch that failed, and leave a hole."""
+        self.failure = f"the agent {agent.name} failed: {error!r}"
+        logger.critical("%s", self.failure, exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _stop_consumer(self) -> None:
         if self._consumer is not None:

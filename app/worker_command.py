@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from app import exit_codes
 from app.settings import SettingsError, load
 
 
@@ -18,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
         load()
     except SettingsError as error:
         print(error, file=sys.stderr)
-        return 2
+        return exit_codes.BAD_SETTING
     options = ["--web-port", str(args.web_port)] if args.web_port else []
     # A process of its own image: Faust wants to choose the event loop before anything else is imported.
     return os.execv(sys.executable, [sys.executable, "-m", "app", "worker", *options])  # noqa: S606

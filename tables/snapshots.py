@@ -15,6 +15,7 @@ import faust
 
 from app import telemetry
 from tables.parts import Found, newest
+from tables.store import OPTIONS, STORE_URL
 
 TABLE_NAME: Final = "snapshots"
 _OFFSET_KEY: Final = b"__faust\0offset__"
@@ -31,7 +32,8 @@ class SnapshotTable:
             partitions=partitions,
             # A standby must be up to date at any moment, not after the next thousand writes.
             standby_buffer_size=1,
-            options={"driver": "rocksdict"},
+            store=STORE_URL,
+            options=dict(OPTIONS),
             help="engine snapshots by symbol and epoch",
         )
 
@@ -39,11 +41,6 @@ class SnapshotTable:
     def changelog_topic(self) -> str:
         """Name of the changelog topic."""
         return str(self._table.changelog_topic_name)
-
-    def open(self, partitions: Iterable[int]) -> None:
-        """Open the local databases of `partitions`, which takes RocksDB a moment each, ahead of their use."""
-        for partition in partitions:
-            self._database(partition)
 
     def load(self, partition: int) -> dict[str, Found]:
         """Return the newest snapshot of every symbol of `partition` from the local database."""
