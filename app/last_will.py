@@ -120,7 +120,8 @@ class _Heir:
             return False
         if for_code(answer.error_code) in (NotCoordinatorForGroupError, GroupLoadInProgressError):
             return False
-        logger.info("%s %s", member, "has left the group" if answer.error_code == 0 else "is not in the group")
+        if answer.error_code == 0:
+            logger.warning("the worker died: %s was made to leave the group", member)
         return True
 
 

@@ -15,14 +15,17 @@ import faust
 
 from app import telemetry
 from tables.parts import Found, newest
-from tables.store import OPTIONS, STORE_URL
+from tables.store import OPTIONS
 
 TABLE_NAME: Final = "snapshots"
 _OFFSET_KEY: Final = b"__faust\0offset__"
 
 
 class SnapshotTable:
-    """Heads and parts by symbol and epoch; a RocksDB database and a changelog partition per source partition."""
+    """Heads and parts by symbol and epoch; a RocksDB database and a changelog partition per source partition.
+
+    The app's `store` must be `tables.store.STORE_URL`.
+    """
 
     def __init__(self, app: faust.App, partitions: int) -> None:
         self._table: Any = app.Table(
@@ -32,7 +35,6 @@ class SnapshotTable:
             partitions=partitions,
             # A standby must be up to date at any moment, not after the next thousand writes.
             standby_buffer_size=1,
-            store=STORE_URL,
             options=dict(OPTIONS),
             help="engine snapshots by symbol and epoch",
         )
