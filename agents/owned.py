@@ -32,6 +32,7 @@ class OwnedSymbol:
         stale_keys: keys that others left in the table, to be deleted behind our first snapshot.
         snapshot_at: monotonic seconds of the last snapshot.
         publish_from: offset of the predecessor's last report; ours wait until the replay has reached it.
+        other_log: what readers have seen counts the offsets of a log that is gone.
         reported: a report of ours was written.
         slow: liquidity and anomalies of the last slow cycle.
         slow_due_ns: monotonic time at which the next one is due.
@@ -51,6 +52,7 @@ class OwnedSymbol:
     stale_keys: list[bytes] = field(default_factory=list)
     snapshot_at: float = -inf
     publish_from: int = -1
+    other_log: bool = False
     reported: bool = False
     slow: SlowSections | None = None
     slow_due_ns: int = 0

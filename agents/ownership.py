@@ -48,8 +48,12 @@ class Ownership:
         self._taking = asyncio.Lock()
         self.store_away = False
 
-    def assign(self, partitions: Iterable[int]) -> None:
-        """Own exactly `partitions`, each symbol with the newest state known."""
+    def assign(self, partitions: Iterable[int], ends: Mapping[int, int] | None = None) -> None:
+        """Own exactly `partitions`, each symbol with the newest state known.
+
+        `ends` has the next offset that each partition's log will take. A state that stands for an offset beyond
+        is of another log: the topic was made anew, or lost its end. It would skip all events as known.
+        """
         began, restored, wanted = time.monotonic(), 0, set(partitions)
         for partition in set(self._owned.partitions) - wanted:
             gone = self._owned.drop_partition(partition)
@@ -58,6 +62,8 @@ class Ownership:
             self._owned.partitions.setdefault(partition, PartitionProgress())
             for record in self._load(partition).values():
                 restored += self._adopt(partition, record)
+            if ends is not None:
+                self._distrust_beyond(partition, ends[partition])
         telemetry.RESTORE_SECONDS.observe(time.monotonic() - began)
         telemetry.RESTORED_SYMBOLS.inc(restored)
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
@@ -112,6 +118,25 @@ class Ownership:
         logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
         return True
 
+    def _distrust_beyond(self, partition: int, end: int) -> None:
+        for symbol in self._owned.of(partition):
+            offset, name = symbol.engine.offset, symbol.engine.symbol
+            if offset < end:
+                continue
+            telemetry.ERRORS.labels("ownership", "offset_beyond_log").inc()
+            logger.error(
+                "state is of offset %d, the log ends at %d: starting empty", offset, end, extra={"symbol": name}
+            )
+            epoch = symbol.epoch or symbol.table_epoch
+            self._owned.symbols[name] = OwnedSymbol(
+                SymbolEngine(name, self._params),
+                partition,
+                table_epoch=epoch,
+                arrived_ns=self._monotonic_ns(),
+                stale_keys=symbol.stale_keys,
+                other_log=True,
+            )
+
     def _grant(self, name: str, epoch: int | None, publish_from: int) -> None:
         symbol = self._owned.symbols.get(name)
         if symbol is None or symbol.epoch is not None:
@@ -124,7 +149,7 @@ class Ownership:
         if epoch >= EPOCH_WARN:
             telemetry.ERRORS.labels("store", "epoch_high").inc()
             logger.warning("writer epoch %d nears its limit", epoch, extra={"symbol": name})
-        symbol.epoch, symbol.publish_from = epoch, publish_from
+        symbol.epoch, symbol.publish_from = epoch, -1 if symbol.other_log else publish_from
         logger.info("writer epoch %d", epoch, extra={"symbol": name})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import start_http_server
 
@@ -39,6 +40,7 @@ _STORE_TIMEOUT_SEC: Final = 0.5
 _STUCK_SEC: Final = 5.0
 _SNAPSHOT_SHARES: Final = 10
 _FIRST_REPORT_SEC: Final = 0.02
+_ENDS_SEC: Final = 1.0
 _HEARTBEAT_SEC: Final = 0.1
 
 
@@ -107,7 +109,8 @@ def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, ch
     async def assign(_: Any, **__: Any) -> None:
         telemetry.REBALANCES.inc()
         last_will.member(app.consumer.member_id)
-        ownership.assign(tp.partition for tp in app.consumer.assignment() if tp.topic == config.events_topic)
+        mine = [tp for tp in app.consumer.assignment() if tp.topic == config.events_topic]
+        ownership.assign([tp.partition for tp in mine], await _ends(app, mine))
 
     async def hand_over() -> None:
         try:
@@ -118,6 +121,18 @@ def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, ch
             logger.warning("could not save everything within %.1f s of giving partitions up", _HAND_OVER_SEC)
 
     app.before_revoke = hand_over
+
+
+async def _ends(app: BatchApp, partitions: list[TP]) -> dict[int, int] | None:
+    """Return the next offset of each partition's log, `None` if the broker does not say."""
+    if not partitions:
+        return {}
+    try:
+        ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), _ENDS_SEC)
+    except (KafkaError, TimeoutError) as error:
+        logger.warning("the ends of the partitions are not known, states are trusted unseen: %r", error)
+        return None
+    return {tp.partition: end for tp, end in ends.items()}
 
 
 def _problems(

@@ -149,3 +149,25 @@ async def test_a_symbol_whose_epochs_are_used_up_is_not_written_any_more(setting
     symbol = setting.owned.symbols["BTCUSDT"]
     assert symbol.fenced
     assert symbol.epoch is None
+
+
+@pytest.mark.parametrize("hot", [False, True])
+async def test_a_state_of_an_offset_beyond_the_log_is_of_another_log(setting: Setting, hot: bool) -> None:
+    """A topic that was made anew counts from 0, and a state of the old one would skip all of it."""
+    setting.save(3, saved("BTCUSDT", 4, 1000))
+    if hot:
+        setting.ownership.assign([3], {3: 1001})
+        await setting.ownership.take_epochs()
+        await setting.store.publish([Publication("BTCUSDT", 5, b'{"provenance":{"offset":1000}}')])
+    setting.ownership.assign([3], {3: 1000})
+    symbol = setting.owned.symbols["BTCUSDT"]
+    assert symbol.engine.offset == -1
+    await setting.ownership.take_epochs()
+    assert symbol.epoch == (6 if hot else 5), "epochs go on"
+    assert symbol.publish_from == -1, "offsets that readers have seen mean nothing any more"
+
+
+async def test_a_state_of_the_last_offset_of_the_log_is_kept(setting: Setting) -> None:
+    setting.save(3, saved("BTCUSDT", 4, 1000))
+    setting.ownership.assign([3], {3: 1001})
+    assert setting.owned.symbols["BTCUSDT"].engine.offset == 1000
