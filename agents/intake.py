@@ -7,7 +7,9 @@ and where it came from.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 DeadLetter = Callable[[ConsumerRecord, BadEventError, Callable[[], None]], None]
 MAX_AHEAD_MS: Final = 60_000
+_COUNTERS: Final = 4096
 _POSITIVE: Final = 0x7FFFFFFF
 
 
@@ -50,6 +53,7 @@ class Intake:
         self._partitions = partitions
         self._dead_letter = dead_letter
         self._monotonic_ns = monotonic_ns
+        self._counter = lru_cache(_COUNTERS)(telemetry.EVENTS.labels)  # finding one costs as much as a trade
 
     def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Apply one partition's records, offsets rising; those of a partition not owned are left alone."""
@@ -58,17 +62,20 @@ class Intake:
             logger.warning("records of partition %d arrived before it was assigned", records[0].partition)
             return
         now_ns = self._monotonic_ns()
+        counts: Counter[tuple[str, str]] = Counter()
         for record in records:
             try:
-                self._apply(record, now_ns)
+                self._apply(record, now_ns, counts)
             except BadEventError as error:
                 self._set_aside(progress, record, error)
             except Exception as error:  # a fault in a metric must not stop the stream, nor lose the record
                 logger.exception("event cannot be applied", extra={"stream_id": stream_id(record)})
                 self._set_aside(progress, record, BadEventError("engine_error", repr(error)))
-            progress.position = max(progress.position, record.offset)
+        progress.position = max(progress.position, records[-1].offset)
+        for (symbol, kind), count in counts.items():
+            self._counter(symbol, kind).inc(count)
 
-    def _apply(self, record: ConsumerRecord, now_ns: int) -> None:
+    def _apply(self, record: ConsumerRecord, now_ns: int, counts: Counter[tuple[str, str]]) -> None:
         event = decode(record.value, record.key)
         _require_plausible_time(event, record)
         symbol = self._owned.symbols.get(event.symbol)
@@ -77,8 +84,10 @@ class Intake:
         elif symbol.partition != record.partition:
             raise BadEventError("wrong_partition", f"{event.symbol} belongs to partition {symbol.partition}")
         if symbol.engine.apply(event, record.offset):
-            symbol.applied(record.offset, now_ns)
-            telemetry.EVENTS.labels(event.symbol, event.kind).inc()
+            counted = (event.symbol, event.kind)
+            if counted not in counts:
+                symbol.applied(record.offset, now_ns)
+            counts[counted] += 1
         else:
             telemetry.DUPLICATES.inc()
 
