@@ -17,8 +17,8 @@ def main() -> NoReturn:
     os.environ.setdefault("FAUST_LOOP", "uvloop")
     try:
         if "worker" in sys.argv[1:]:
-            config = load()
-            preflight.check(config, _web_port(sys.argv, config.worker_web_port))
+            _let_the_web_port_count(sys.argv)
+            preflight.check(load())
         from app import app
     except SettingsError as error:
         _end(exit_codes.BAD_SETTING, str(error))
@@ -40,11 +40,11 @@ def _end(code: int, reason: str) -> NoReturn:
     sys.exit(code)
 
 
-def _web_port(argv: list[str], default: int) -> int:
+def _let_the_web_port_count(argv: list[str]) -> None:
+    """Make Faust's own option a setting, from which those that nobody gave follow."""
     for option in ("--web-port", "-p"):
-        if option in argv[:-1] and (given := argv[argv.index(option) + 1]).isdecimal():
-            return int(given)
-    return default
+        if option in argv[:-1]:
+            os.environ["WORKER_WEB_PORT"] = argv[argv.index(option) + 1]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -153,7 +152,7 @@ def _problems(
 def _serve(app: BatchApp, config: Settings, owned: Owned, problems: Callable[[], list[str]]) -> None:
     @app.task
     async def serve_metrics() -> None:
-        start_http_server(config.nt_metrics_port, addr="127.0.0.1")
+        start_http_server(config.metrics_port, addr="127.0.0.1")
 
     @app.page("/health")
     async def health(web: Any, _: Any) -> Any:
@@ -217,15 +216,14 @@ def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]
 
 
 def _faust_app(config: Settings) -> BatchApp:
-    data_dir = Path(config.worker_data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
+    config.data_dir.mkdir(parents=True, exist_ok=True)
     session_sec = config.session_timeout_ms / 1000
     return BatchApp(
         config.worker_group,
         batched_topics=[config.events_topic],
         broker=[f"kafka://{address}" for address in config.kafka_brokers.split(",")],
         store=STORE_URL,
-        datadir=str(data_dir),
+        datadir=str(config.data_dir),
         autodiscover=False,
         topic_partitions=config.events_partitions,
         topic_allow_declare=False,

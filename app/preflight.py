@@ -26,16 +26,16 @@ class PreflightError(Exception):
     """One line that names what is in the way and what to do."""
 
 
-def check(config: Settings, web_port: int) -> int:
+def check(config: Settings) -> int:
     """Check ports, data folder and topics; return the data folder's lock, to be kept open.
 
     Raises:
         PreflightError: the worker must not start.
     """
-    for name, port in (("WORKER_WEB_PORT", web_port), ("NT_METRICS_PORT", config.nt_metrics_port)):
+    for name, port in (("WORKER_WEB_PORT", config.worker_web_port), ("NT_METRICS_PORT", config.metrics_port)):
         if not is_free(port):
             raise PreflightError(f"{name}={port} is taken: every worker of a host needs ports of its own")
-    lock = _lock(Path(config.worker_data_dir))
+    lock = _lock(config.data_dir)
     # A broker that is away is no reason to stop: the worker waits for it.
     with suppress(KafkaError, OSError, TimeoutError):
         for find_problem in (topics.problem, session_problem):

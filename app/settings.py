@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_group: Annotated[
         str, _form(r"^[A-Za-z0-9._-]{1,100}$", "1 to 100 letters, digits, dots, hyphens or underscores")
     ] = "context8"
-    worker_data_dir: Annotated[str, Meta(min_length=1)] = "data/worker"
+    worker_data_dir: Annotated[str, Meta(min_length=1)] | None = None
     worker_web_port: Port = 6066
     session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 1500
     fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nt_node_id: (
         Annotated[str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")] | None
     ) = None
-    nt_metrics_port: Port = 9101
+    nt_metrics_port: Port | None = None
     producer_http_port: Port = 9081
     producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
@@ -87,6 +87,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def dlq_topic(self) -> str:
         """Where unusable messages go."""
         return f"{self.events_topic}.dlq"
+
+    @property
+    def metrics_port(self) -> int:
+        """Prometheus port of a worker: `NT_METRICS_PORT`, else as far from 9101 as its web port is from 6066."""
+        return self.nt_metrics_port or (9101 + self.worker_web_port - 6066) % 65536 or 9101
+
+    @property
+    def data_dir(self) -> Path:
+        """Where a worker keeps its tables: `WORKER_DATA_DIR`, else a folder named after its web port."""
+        return Path(self.worker_data_dir or f"data/worker-{self.worker_web_port}")
 
     @property
     def node_id(self) -> str:
@@ -110,7 +120,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "events_partitions": "partitions of the events topic: the most workers that can share it",
     "topic_replication": "replication factor of topics that `context8 topics` creates",
     "worker_group": "consumer group of the workers and prefix of their table topics",
-    "worker_data_dir": "folder of the RocksDB tables; one folder for each worker of a host",
+    "worker_data_dir": "folder of the tables, one for each worker of a host; default data/worker-<WORKER_WEB_PORT>",
     "worker_web_port": "Faust's web port",
     "session_timeout_ms": "silence after which the broker gives a worker's partitions away",
     "fast_cycle_ms": "time between two reports of a symbol",
@@ -124,7 +134,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "down_after_ms": "age of the newest event beyond which ingestion is `down`",
     "cache_ttl_sec": "life of a report in Redis",
     "nt_node_id": "name of this process in reports and logs; default host name and process id",
-    "nt_metrics_port": "Prometheus port of a worker",
+    "nt_metrics_port": "Prometheus port of a worker; default 9101 for web port 6066, 9102 for 6067 and so on",
     "producer_http_port": "/health and /metrics of the producer",
     "producer_queue_limit": "events that may wait for Kafka in the producer",
     "reader_host": "address that the reader listens on",

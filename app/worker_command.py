@@ -10,7 +10,8 @@ from app.settings import SettingsError, load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that differ between the workers of one host."""
-    parser.add_argument("--web-port", type=int, help="Faust's web port with /health; default WORKER_WEB_PORT")
+    follows = "unless they are set, metrics port and data folder follow it"
+    parser.add_argument("--web-port", type=int, help=f"port of /health, default WORKER_WEB_PORT; {follows}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -71,3 +71,14 @@ def test_secrets_are_fields_that_exist() -> None:
 def test_the_node_id_is_the_given_one_or_names_this_process() -> None:
     assert load({"NT_NODE_ID": "worker-1"}, None).node_id == "worker-1"
     assert load({}, None).node_id.rpartition("-")[2].isdigit()
+
+
+@pytest.mark.parametrize(("web_port", "metrics_port"), [(6066, 9101), (6067, 9102), (7000, 10035), (65535, 3034)])
+def test_metrics_port_and_data_folder_of_a_worker_follow_its_web_port(web_port: int, metrics_port: int) -> None:
+    settings = load({"WORKER_WEB_PORT": str(web_port)}, env_file=None)
+    assert (settings.metrics_port, settings.data_dir) == (metrics_port, Path(f"data/worker-{web_port}"))
+
+
+def test_a_metrics_port_or_data_folder_that_is_given_counts() -> None:
+    settings = load({"WORKER_WEB_PORT": "6067", "NT_METRICS_PORT": "9999", "WORKER_DATA_DIR": "/tmp/x"}, env_file=None)
+    assert (settings.metrics_port, settings.data_dir) == (9999, Path("/tmp/x"))
