@@ -11,7 +11,7 @@ of them holds up the reports.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from math import ceil
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from app import telemetry
 
 logger = logging.getLogger(__name__)
 
-Commit = Callable[[Mapping[int, int]], Awaitable[Any]]
+Commit = Callable[[Mapping[int, int], Collection[int]], Awaitable[bool]]
+"""Commits offsets by partition; those of the second argument even if not new. Returns whether the group took them."""
 
 
 class Table(Protocol):
@@ -54,15 +55,24 @@ class Checkpoints:
     async def run(self) -> None:
         """Take one share. Errors are counted and logged; a later checkpoint covers what this missed."""
         async with self._running:
+            if self._owned.handed_over:
+                return
             latest = time.monotonic() - self._min_age_sec
             due = [s for s in self._owned.symbols.values() if s.needs_snapshot and s.snapshot_at <= latest]
             due.sort(key=lambda symbol: symbol.snapshot_at)
             await self._take(due[: ceil(len(self._owned.symbols) / self._shares)])
 
-    async def run_all(self) -> None:
-        """Take a checkpoint of everything."""
-        async with self._running:
-            await self._take([symbol for symbol in self._owned.symbols.values() if symbol.needs_snapshot])
+    async def hand_over(self) -> None:
+        """Take a checkpoint of everything, the last one until partitions are assigned again.
+
+        While the group rebalances, a commit could be refused as one of the generation before; the Kafka client would
+        then leave the group and join anew, in the middle of it.
+        """
+        try:
+            async with self._running:
+                await self._take([symbol for symbol in self._owned.symbols.values() if symbol.needs_snapshot])
+        finally:
+            self._owned.handed_over = True
 
     async def _take(self, due: list[OwnedSymbol]) -> None:
         outcomes = await asyncio.gather(*map(self._save, due), return_exceptions=True)
@@ -70,9 +80,15 @@ class Checkpoints:
             if isinstance(outcome, BaseException):
                 telemetry.ERRORS.labels("checkpoint", "snapshot").inc()
                 logger.error("snapshot failed: %r", outcome, extra={"symbol": symbol.engine.symbol})
-        offsets = self._owned.committable()
-        if offsets:
-            await self._commit(offsets)
+        offsets = {} if self._owned.handed_over else self._owned.committable()
+        refused = [symbol for symbol in self._owned.symbols.values() if symbol.fenced and symbol.epoch is not None]
+        if offsets and await self._commit(offsets, {symbol.partition for symbol in refused}):
+            for symbol in refused:
+                # The group knows us as the owner. Whoever took a newer epoch was late and has gone again.
+                logger.warning(
+                    "refused, but the partition is ours: a new epoch", extra={"symbol": symbol.engine.symbol}
+                )
+                symbol.renew()
         self.completed_at = time.monotonic()
 
     async def _save(self, symbol: OwnedSymbol) -> None:
@@ -81,7 +97,8 @@ class Checkpoints:
             return
         symbol.snapshot_at = time.monotonic()
         head, parts = symbol.compactor.split(symbol.engine.state())
-        changes = symbol.ledger.changes(symbol.engine.symbol, epoch, head, parts)
+        engine = symbol.engine
+        changes = symbol.ledger.changes(engine.symbol, epoch, engine.offset, head, parts)
         symbol.snapshot_taken()
         telemetry.SNAPSHOT_BYTES.observe(sum(map(len, changes.writes.values())))
         try:

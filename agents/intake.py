@@ -56,7 +56,13 @@ class Intake:
         self._counter = lru_cache(_COUNTERS)(telemetry.EVENTS.labels)  # finding one costs as much as a trade
 
     def take(self, records: Sequence[ConsumerRecord]) -> None:
-        """Apply one partition's records, offsets rising; those of a partition not owned are left alone."""
+        """Apply one partition's records, offsets rising.
+
+        Those of a partition not owned, and all while a rebalance is under way, are left alone: they are read again,
+        from the committed offset, when it is known what is ours and from where its state goes on.
+        """
+        if self._owned.handed_over:
+            return
         progress = self._owned.partitions.get(records[0].partition)
         if progress is None:
             logger.warning("records of partition %d arrived before it was assigned", records[0].partition)

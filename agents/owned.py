@@ -8,6 +8,7 @@ dead-letter topic, or was skipped because it already was.
 from dataclasses import dataclass, field
 from math import inf
 
+from app.membership import Membership
 from app.microstructure.compact import Compactor
 from app.microstructure.engine import SlowSections, SymbolEngine
 from tables.parts import Ledger
@@ -32,7 +33,7 @@ class OwnedSymbol:
         stale_keys: keys that others left in the table, to be deleted behind our first snapshot.
         snapshot_at: monotonic seconds of the last snapshot.
         publish_from: offset of the predecessor's last report; ours wait until the replay has reached it.
-        other_log: what readers have seen counts the offsets of a log that is gone.
+        publish_anew: do not wait for the predecessor's last report.
         reported: a report of ours was written.
         slow: liquidity and anomalies of the last slow cycle.
         slow_due_ns: monotonic time at which the next one is due.
@@ -52,7 +53,7 @@ class OwnedSymbol:
     stale_keys: list[bytes] = field(default_factory=list)
     snapshot_at: float = -inf
     publish_from: int = -1
-    other_log: bool = False
+    publish_anew: bool = False
     reported: bool = False
     slow: SlowSections | None = None
     slow_due_ns: int = 0
@@ -79,6 +80,12 @@ class OwnedSymbol:
         if self.applied_since is None:
             self.applied_since = offset
 
+    def renew(self) -> None:
+        """Let a new epoch be taken: the symbol is ours, but under the old one we are not heard any more."""
+        self.table_epoch = max(self.table_epoch, self.epoch or 0)
+        self.epoch, self.fenced, self.epoch_saved, self.reported = None, False, False, False
+        self.compactor, self.ledger = Compactor(), Ledger()
+
     def snapshot_taken(self) -> None:
         """Note that a snapshot left the engine; only events from here on are not in it."""
         self.applied_since = None
@@ -102,9 +109,16 @@ class PartitionProgress:
 
 
 class Owned:
-    """The symbols and partitions of this worker."""
+    """The symbols and partitions of this worker.
+
+    Attributes:
+        membership: who we were in the group when these became ours.
+        handed_over: a rebalance is under way, and what is ours will be known after it: nothing may be committed.
+    """
 
     def __init__(self) -> None:
+        self.membership: Membership | None = None
+        self.handed_over = False
         self.symbols: dict[str, OwnedSymbol] = {}
         self.partitions: dict[int, PartitionProgress] = {}
 

@@ -2,27 +2,32 @@
 
 After a rebalance and the recovery of the table, and before any record flows, `assign` brings the engines in
 line with the assignment: symbols of partitions that went are dropped, symbols of partitions that came are
-restored from their newest snapshot, and symbols that stayed keep their hot state, unless the table shows
-that somebody else wrote in between, in which case the table is right.
+restored from their newest snapshot, and symbols that stayed keep their hot state. A worker that was out of the
+group and comes back finds out who is ahead, its own state or the table, and takes new epochs either way.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
+from aiokafka.errors import KafkaError
 
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
+from app.membership import Membership
 from app.microstructure.compact import join
 from app.microstructure.engine import EngineParams, StateError, SymbolEngine
 from app.stores.base import EPOCH_WARN, ReportStore, StoreUnavailableError
-from tables.parts import Found
+from tables.parts import Found, taken
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[int], Mapping[str, Found]]
+Load = Callable[[int, int | None], Mapping[str, Found]]
+_RECORD_SEC: Final = 2.0
+Write = Callable[[int, Mapping[bytes, bytes]], Awaitable[Any]]
 
 
 class Ownership:
@@ -37,33 +42,45 @@ class Ownership:
         owned: Owned,
         params: EngineParams,
         load: Load,
+        write: Write,
         store: ReportStore,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._owned = owned
         self._params = params
         self._load = load
+        self._write = write
         self._store = store
         self._monotonic_ns = monotonic_ns
         self._taking = asyncio.Lock()
         self.store_away = False
 
-    def assign(self, partitions: Iterable[int], ends: Mapping[int, int] | None = None) -> None:
+    def assign(
+        self,
+        partitions: Iterable[int],
+        membership: Membership | None = None,
+        ends: Mapping[int, int] | None = None,
+    ) -> None:
         """Own exactly `partitions`, each symbol with the newest state known.
 
-        `ends` has the next offset that each partition's log will take. A state that stands for an offset beyond
-        is of another log: the topic was made anew, or lost its end. It would skip all events as known.
+        Args:
+            partitions: what the group gave us.
+            membership: who we are in the group now. If it follows what we were before, nobody else can have had
+                what stays with us. Else all of it is taken over anew, from ourselves or whoever came between.
+            ends: the next offset that each partition's log will take. A state that stands for an offset beyond is of
+                another log: the topic was made anew, or lost its end. It would skip all events as known.
         """
         began, restored, wanted = time.monotonic(), 0, set(partitions)
+        stays = membership is None or membership.follows(self._owned.membership)
+        self._owned.membership, self._owned.handed_over = membership, False
         for partition in set(self._owned.partitions) - wanted:
             gone = self._owned.drop_partition(partition)
             logger.info("partition %d went, with %s", partition, ", ".join(gone) or "no symbol")
         for partition in sorted(wanted):
-            self._owned.partitions.setdefault(partition, PartitionProgress())
-            for record in self._load(partition).values():
-                restored += self._adopt(partition, record)
-            if ends is not None:
-                self._distrust_beyond(partition, ends[partition])
+            end = ends[partition] if ends is not None else None
+            if stays and partition in self._owned.partitions and self._is_of_this_log(partition, end):
+                continue
+            restored += self._take_over(partition, end)
         telemetry.RESTORE_SECONDS.observe(time.monotonic() - began)
         telemetry.RESTORED_SYMBOLS.inc(restored)
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
@@ -84,6 +101,7 @@ class Ownership:
             return
         try:
             epochs = await self._store.take_epochs(waiting)
+            await self._record(epochs)
             # Read after the epoch was taken: from then on the predecessor's reports are refused, so these are its last.
             seen = {name: offset_of(await self._store.read(name)) for name in epochs}
         except StoreUnavailableError as error:
@@ -91,51 +109,77 @@ class Ownership:
             self.store_away = True
             logger.warning("no epochs for %d symbols: %s", len(waiting), error)
             return
+        except (TimeoutError, KafkaError) as error:
+            telemetry.ERRORS.labels("ownership", "epoch_not_recorded").inc()
+            logger.warning("epochs of %d symbols did not reach the changelog: %r", len(waiting), error)
+            return
         self.store_away = False
         for name in waiting:
             self._grant(name, epochs.get(name), seen.get(name, -1))
         telemetry.SYMBOLS_ASSIGNED.set(len(self._owned.symbols))
 
-    def _adopt(self, partition: int, record: Found) -> bool:
-        """Restore the symbol of `record`, unless our own state is newer; return whether it was."""
-        mine = self._owned.symbols.get(record.symbol)
-        if mine is not None and not mine.fenced and record.epoch <= (mine.epoch or mine.table_epoch):
-            return False  # nobody wrote since: the hot state is the newest
+    async def _record(self, epochs: Mapping[str, int | None]) -> None:
+        """Put epochs into the table before anything is written under them, so that an emptied Redis repeats none."""
+        writes = [
+            self._write(symbol.partition, taken(name, epoch))
+            for name, epoch in epochs.items()
+            if epoch is not None and (symbol := self._owned.symbols.get(name)) is not None
+        ]
+        await asyncio.wait_for(asyncio.gather(*writes), _RECORD_SEC)
+
+    def _is_of_this_log(self, partition: int, end: int | None) -> bool:
+        return end is None or all(symbol.engine.offset < end for symbol in self._owned.of(partition))
+
+    def _take_over(self, partition: int, end: int | None) -> int:
+        """Make the symbols of a partition our own; return how many were restored from the table."""
+        self._owned.partitions[partition] = PartitionProgress()
+        known = {symbol.engine.symbol: symbol for symbol in self._owned.of(partition)}
+        found = self._load(partition, end)
+        for name in known.keys() - found.keys():
+            self._keep_or_restore(partition, known[name], Found(name, 0, -1, b"", [], []), end)
+        for name, record in found.items():
+            self._keep_or_restore(partition, known.get(name), record, end)
+        return len(found)
+
+    def _keep_or_restore(self, partition: int, mine: OwnedSymbol | None, record: Found, end: int | None) -> None:
+        """Go on from the newer of our own state and the table's; both are true, since both come from the log.
+
+        What the table does not have, whoever wrote it, is not covered by anything.
+        """
+        beyond = mine is not None and end is not None and mine.engine.offset >= end
+        if mine is not None and not beyond and mine.engine.offset >= record.offset:
+            engine, arrived_ns, table_epoch = mine.engine, mine.arrived_ns, max(record.epoch, mine.epoch or 0)
+            logger.info("kept at offset %d, table %d", engine.offset, record.offset, extra={"symbol": record.symbol})
+        else:
+            engine, arrived_ns, table_epoch = self._restored(record), self._monotonic_ns(), record.epoch
+            if mine is not None:
+                table_epoch = max(table_epoch, mine.table_epoch, mine.epoch or 0)
+        self._owned.symbols[record.symbol] = OwnedSymbol(
+            engine,
+            partition,
+            table_epoch=table_epoch,
+            arrived_ns=arrived_ns,
+            uncovered=record.offset + 1 if engine.offset > record.offset else None,
+            stale_keys=record.stale,
+            # What readers have seen counts the offsets of a log that is gone.
+            publish_anew=beyond or (record.beyond and record.offset < 0),
+        )
+
+    def _restored(self, record: Found) -> SymbolEngine:
+        if record.offset < 0:
+            if record.beyond:
+                telemetry.ERRORS.labels("ownership", "offset_beyond_log").inc()
+                logger.error("the topic was made anew, starting empty", extra={"symbol": record.symbol})
+            return SymbolEngine(record.symbol, self._params)
         try:
             engine = SymbolEngine.from_state(join(record.head, record.parts), self._params)
         except StateError as error:
             # Better to start empty, and say so, than not to start.
             telemetry.ERRORS.labels("ownership", "bad_snapshot").inc()
             logger.error("%s, starting empty", error, extra={"symbol": record.symbol})
-            engine = SymbolEngine(record.symbol, self._params)
-        self._owned.symbols[record.symbol] = OwnedSymbol(
-            engine,
-            partition,
-            table_epoch=record.epoch,
-            arrived_ns=self._monotonic_ns(),
-            stale_keys=record.stale,
-        )
-        logger.info("restored at offset %d of epoch %d", engine.offset, record.epoch, extra={"symbol": record.symbol})
-        return True
-
-    def _distrust_beyond(self, partition: int, end: int) -> None:
-        for symbol in self._owned.of(partition):
-            offset, name = symbol.engine.offset, symbol.engine.symbol
-            if offset < end:
-                continue
-            telemetry.ERRORS.labels("ownership", "offset_beyond_log").inc()
-            logger.error(
-                "state is of offset %d, the log ends at %d: starting empty", offset, end, extra={"symbol": name}
-            )
-            epoch = symbol.epoch or symbol.table_epoch
-            self._owned.symbols[name] = OwnedSymbol(
-                SymbolEngine(name, self._params),
-                partition,
-                table_epoch=epoch,
-                arrived_ns=self._monotonic_ns(),
-                stale_keys=symbol.stale_keys,
-                other_log=True,
-            )
+            return SymbolEngine(record.symbol, self._params)
+        logger.info("restored at offset %d", engine.offset, extra={"symbol": record.symbol})
+        return engine
 
     def _grant(self, name: str, epoch: int | None, publish_from: int) -> None:
         symbol = self._owned.symbols.get(name)
@@ -149,7 +193,7 @@ class Ownership:
         if epoch >= EPOCH_WARN:
             telemetry.ERRORS.labels("store", "epoch_high").inc()
             logger.warning("writer epoch %d nears its limit", epoch, extra={"symbol": name})
-        symbol.epoch, symbol.publish_from = epoch, -1 if symbol.other_log else publish_from
+        symbol.epoch, symbol.publish_from = epoch, -1 if symbol.publish_anew else publish_from
         logger.info("writer epoch %d", epoch, extra={"symbol": name})
 
 

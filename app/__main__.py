@@ -7,7 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
-from app import exit_codes, preflight
+from app import exit_codes, logs, preflight
 from app.settings import SettingsError, load
 
 
@@ -18,12 +18,16 @@ def main() -> NoReturn:
     try:
         if "worker" in sys.argv[1:]:
             _let_the_web_port_count(sys.argv)
-            preflight.check(load())
+            config = load()
+            logs.configure("worker", config.node_id, config.log_level)
+            preflight.check(config)
         from app import app
     except SettingsError as error:
         _end(exit_codes.BAD_SETTING, str(error))
     except preflight.PreflightError as error:
         _end(exit_codes.CANNOT_START, str(error))
+    except KeyboardInterrupt:
+        sys.exit(0)
     sys.argv.insert(1, "--quiet")  # Faust's banner is no line of JSON
     try:
         sys.exit(app.main())

@@ -4,13 +4,19 @@
 """
 
 import logging
+import re
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 _CONTEXT: Final = ("symbol", "lag_ms", "node_id", "stream_id", "event_type")
+_CHATTY: Final = ("faust", "mode")  # what they say at INFO is for those who debug them
+_MOST_KINDS: Final = 1000
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -37,8 +43,43 @@ class JsonFormatter(logging.Formatter):
         return _encode(entry).decode()
 
 
+class Repeats(logging.Filter):
+    """Lets a warning or error through once in `every_sec`, with how often it was held back since.
+
+    A server that is away would else fill the log: clients try to reach it many times a second.
+    """
+
+    def __init__(self, every_sec: float = 5.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_sec = every_sec
+        self._monotonic = monotonic
+        self._seen: dict[tuple[str, str | None, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether `record` is to be written."""
+        if record.levelno < logging.WARNING:
+            return True
+        message, now = record.getMessage(), self._monotonic()
+        # Numbers that count on (seconds waited, attempts) make no other message.
+        key = (record.name, getattr(record, "symbol", None), _NUMBER.sub("#", message))
+        since, held = self._seen.get(key, (-self._every_sec, 0))
+        if now < since + self._every_sec:
+            self._seen[key] = (since, held + 1)
+            return False
+        if len(self._seen) >= _MOST_KINDS:
+            self._seen.clear()
+        self._seen[key] = (now, 0)
+        if held:
+            record.msg, record.args = f"{message} (and {held} times more in {now - since:.0f} s)", ()
+        return True
+
+
 def configure(component: str, node_id: str, level: str) -> None:
     """Send every log record of this process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(component, node_id))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    if level == "INFO":
+        for chatty in _CHATTY:
+            logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -40,6 +40,7 @@ _STUCK_SEC: Final = 5.0
 _SNAPSHOT_SHARES: Final = 10
 _FIRST_REPORT_SEC: Final = 0.02
 _ENDS_SEC: Final = 1.0
+_METADATA_MS: Final = 2000
 _HEARTBEAT_SEC: Final = 0.1
 
 
@@ -56,9 +57,9 @@ def create_app(config: Settings) -> BatchApp:
     )
     owned = Owned()
     table = SnapshotTable(app, config.events_partitions)
-    ownership = Ownership(owned, params, table.load, store)
+    ownership = Ownership(owned, params, table.load, table.write, store)
     snapshot_sec = config.snapshot_interval_ms / 1000
-    commit = partial(_commit, app, config.events_topic)
+    commit = partial(_commit, app, config.events_topic, owned)
     checkpoints = Checkpoints(owned, table, commit, snapshot_sec, _SNAPSHOT_SHARES)
     reports = Reports(owned, store, config.node_id)
 
@@ -107,13 +108,14 @@ def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, ch
     @app.on_rebalance_complete.connect
     async def assign(_: Any, **__: Any) -> None:
         telemetry.REBALANCES.inc()
-        last_will.member(app.consumer.member_id)
+        membership = app.consumer.membership
+        last_will.member(membership.member_id)
         mine = [tp for tp in app.consumer.assignment() if tp.topic == config.events_topic]
-        ownership.assign([tp.partition for tp in mine], await _ends(app, mine))
+        ownership.assign([tp.partition for tp in mine], membership, await _ends(app, mine))
 
     async def hand_over() -> None:
         try:
-            await asyncio.wait_for(checkpoints.run_all(), _HAND_OVER_SEC)
+            await asyncio.wait_for(checkpoints.hand_over(), _HAND_OVER_SEC)
         except TimeoutError:
             # Nothing is lost: the next owner reads again what is not committed.
             telemetry.ERRORS.labels("checkpoint", "hand_over_timeout").inc()
@@ -195,8 +197,15 @@ def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
     return backlog
 
 
-async def _commit(app: BatchApp, topic: str, offsets: Mapping[int, int]) -> None:
-    await app.consumer.commit_source({TP(topic, partition): offset for partition, offset in offsets.items()})
+async def _commit(
+    app: BatchApp, topic: str, owned: Owned, offsets: Mapping[int, int], confirm: Collection[int]
+) -> bool:
+    if owned.membership is None:
+        return False
+    wanted = {TP(topic, partition): offset for partition, offset in offsets.items()}
+    return bool(
+        await app.consumer.commit_source(wanted, owned.membership, {TP(topic, partition) for partition in confirm})
+    )
 
 
 def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]) -> None:
@@ -230,6 +239,8 @@ def _faust_app(config: Settings) -> BatchApp:
         topic_disable_leader=True,
         table_standby_replicas=1,
         consumer_auto_offset_reset="earliest",
+        # A group's leader that does not know the topics, because the broker was just coming up, assigns nothing.
+        consumer_metadata_max_age_ms=_METADATA_MS,
         stream_wait_empty=False,
         stream_buffer_maxsize=64,
         stream_recovery_delay=0.0,

@@ -7,9 +7,12 @@ put symbols where nobody looks for them.
 
 import asyncio
 import fcntl
+import logging
 import os
-from contextlib import suppress
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
@@ -19,6 +22,9 @@ from app import topics
 from app.settings import Settings
 from app.stack.ports import is_free
 
+logger = logging.getLogger(__name__)
+
+_RETRY_SEC = 0.5
 _KAFKA_LIMIT_SEC = 5.0
 
 
@@ -36,13 +42,21 @@ def check(config: Settings) -> int:
         if not is_free(port):
             raise PreflightError(f"{name}={port} is taken: every worker of a host needs ports of its own")
     lock = _lock(config.data_dir)
-    # A broker that is away is no reason to stop: the worker waits for it.
-    with suppress(KafkaError, OSError, TimeoutError):
-        for find_problem in (topics.problem, session_problem):
-            problem = asyncio.run(asyncio.wait_for(find_problem(config), _KAFKA_LIMIT_SEC))
-            if problem:
-                raise PreflightError(problem)
+    for find_problem in (topics.problem, session_problem):
+        problem = _answer(find_problem, config)
+        if problem:
+            raise PreflightError(problem)
     return lock
+
+
+def _answer(find_problem: Callable[[Settings], Coroutine[Any, Any, str | None]], config: Settings) -> str | None:
+    """Return what the broker says; one that is away is no reason to stop, the worker waits for it."""
+    while True:
+        try:
+            return asyncio.run(asyncio.wait_for(find_problem(config), _KAFKA_LIMIT_SEC))
+        except (KafkaError, OSError, TimeoutError) as error:
+            logger.warning("waiting for Kafka at %s: %s", config.kafka_brokers, error or "no answer")
+            time.sleep(_RETRY_SEC)
 
 
 def _lock(folder: Path) -> int:

@@ -12,7 +12,8 @@ changes, and why:
 
 * **Commits.** A batched topic is declared with `acks=False`: Faust then neither acks nor commits it, and
   nothing runs ahead of the state. Offsets are committed by `Consumer.commit_source`, called when the
-  snapshots that cover them are safely in the changelog.
+  snapshots that cover them are safely in the changelog, and only as the member of the generation for which
+  they were reckoned: a worker that lost its partitions and has rejoined must not commit what it knew before.
 * **Resume after the seek.** Stock Faust resumes stream partitions before it seeks them to the committed
   offsets, and empties the agents' queues afterwards: what was fetched in between is lost. Here the resume
   waits for the seek.
@@ -29,25 +30,35 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import faust
 from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from app.membership import Membership
+
 logger = logging.getLogger(__name__)
 
 FETCH_MAX_WAIT_MS: Final = 25
+# A broker that answers each fetch as soon as it has one event costs more than the events: so it waits those 25 ms.
+_FETCH_MIN_BYTES: Final = 1 << 20
 _POLL_SEC: Final = 0.04
 _IDLE_SEC: Final = 0.005
 _PREFETCH_BACKOFF_SEC: Final = 0.01
 _RETRY_BACKOFF_MS: Final = 20
 
 Records = Mapping[TP, list[Any]]
+
+
+def _membership(coordinator: Any) -> Membership:
+    return Membership(coordinator.member_id, coordinator.generation)
 
 
 class RecordBatch:
@@ -96,6 +107,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_min_bytes = _FETCH_MIN_BYTES
         consumer._retry_backoff_ms = _RETRY_BACKOFF_MS
         return consumer
 
@@ -119,6 +131,24 @@ class _Thread(driver.AIOKafkaConsumerThread):
                 consumer.seek(tp, offsets[tp])
         return offsets
 
+    async def commit_as(self, membership: Membership, offsets: Mapping[TP, int]) -> bool:
+        """Commit as `membership`, in one attempt; return whether the group has taken it."""
+        return bool(await self.call_thread(self._commit_as, membership, offsets))
+
+    async def _commit_as(self, membership: Membership, offsets: Mapping[TP, int]) -> bool:
+        coordinator = self._ensure_consumer()._coordinator
+        async with coordinator._commit_lock:
+            # aiokafka's own commit would try again and again, in the end as the member that we have become since.
+            if _membership(coordinator) != membership or coordinator.coordinator_id is None:
+                return False
+            try:
+                # The request is made, with our generation in it, before this waits for anything.
+                await coordinator._do_commit_offsets(None, {tp: OffsetAndMetadata(o, "") for tp, o in offsets.items()})
+            except KafkaError as error:
+                logger.warning("offsets not committed: %r", error)
+                return False
+        return True
+
 
 class Consumer(driver.Consumer):
     """Faust's consumer with batches; see the module for what differs from stock and why."""
@@ -133,21 +163,34 @@ class Consumer(driver.Consumer):
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     @property
-    def member_id(self) -> str:
-        """Who we are in the group, as the broker named us."""
-        return str(self._thread._ensure_consumer()._coordinator.member_id)
+    def membership(self) -> Membership:
+        """Who we are in the group, as of the rebalance whose assignment we have."""
+        coordinator = self._thread._ensure_consumer()._coordinator
+        return Membership(coordinator.member_id, self.app.consumer_generation_id)
 
     @property
     def in_touch(self) -> bool:
         """Whether we know the group's coordinator; not since it failed to answer a heartbeat."""
         return self._thread._ensure_consumer()._coordinator.coordinator_id is not None
 
-    async def commit_source(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit the next offsets to read of batched partitions; False if the group did not take them."""
-        # A commit in flight swallows the ones that join it, so wait for it first.
-        await self.maybe_wait_for_commit_to_finish()
-        ahead = {tp: offset for tp, offset in offsets.items() if self._should_commit(tp, offset)}
-        return bool(await self._commit_offsets(ahead)) if ahead else False
+    async def commit_source(
+        self, offsets: Mapping[TP, int], membership: Membership, confirm: Collection[TP] = ()
+    ) -> bool:
+        """Commit the next offsets to read of batched partitions; return whether the group has taken them.
+
+        Args:
+            offsets: what is covered, reckoned while we were `membership`.
+            membership: who we were then; whoever is somebody else now commits nothing.
+            confirm: partitions to commit even if there is nothing new, so that the group says that they are ours.
+        """
+        wanted = {tp: offset for tp, offset in offsets.items() if tp in confirm or self._should_commit(tp, offset)}
+        if not wanted:
+            return False
+        ahead = {tp: max(offset, self._committed_offset[tp] or 0) for tp, offset in wanted.items()}
+        taken: bool = await self._thread.commit_as(membership, ahead)
+        if taken:
+            self._committed_offset.update(ahead)
+        return taken
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Records:  # noqa: ASYNC109
         fetched = await super()._getmany(active_partitions, min(timeout, _POLL_SEC))
@@ -191,12 +234,15 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def hand_over(self) -> None:
-        """Stop the flow of records, drop those not yet processed, and let the worker save and commit."""
-        if self.assignment():
-            self.stop_flow()
-            self.app.flow_control.suspend()
-            self.app.flow_control.clear()
-            await self.app.before_revoke()
+        """Stop the flow of records, drop those not yet processed, and let the worker save and commit.
+
+        Also when the client knows of no assignment any more, because the group has expelled it: records that it
+        still has, or has fetched for the next assignment, must not reach state that is of the last.
+        """
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
+        await self.app.before_revoke()
 
 
 class Transport(driver.Transport):

@@ -7,6 +7,10 @@ changelog, so that whoever restores finds either the old snapshot whole or the n
 The epoch is in every key: a paused worker that wakes up after its successor took over may still write to the
 changelog, which Kafka does not fence. It then only ever writes under its own, older epoch, and can neither
 change nor delete what a newer one needs. So a new owner writes every part again under its epoch, once.
+
+Of several snapshots the one that stands for the highest offset is taken, whoever wrote it. An engine is a function of
+the log: any whole snapshot is a true state, and what was committed is covered by one that is still there. A head
+without content under a new epoch says only that the epoch was taken.
 """
 
 import zlib
@@ -46,20 +50,23 @@ class Changes(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The newest whole snapshot of a symbol; `epoch` is the newest that anybody wrote under.
+    """The newest whole snapshot of a symbol, of `offset`; `epoch` is the newest that anybody took.
 
-    `head` is empty if there is none. `stale` are all keys of the symbol: its next owner deletes them when its own
-    first snapshot is safe.
+    `offset` is -1 and `head` empty if there is none. `stale` are all keys of the symbol: its next owner deletes them
+    when its own first snapshot is safe. `beyond` says that there is a snapshot of another log.
     """
 
     symbol: str
     epoch: int
+    offset: int
     head: bytes
     parts: list[bytes]
     stale: list[bytes]
+    beyond: bool = False
 
 
 class _StoredHead(msgspec.Struct, frozen=True, array_like=True):
+    offset: int
     numbers: list[int]
     head: bytes
 
@@ -75,8 +82,8 @@ class Ledger:
         self._numbers: dict[bytes, int] = {}
         self._next = 0
 
-    def changes(self, symbol: str, epoch: int, head: bytes, parts: Sequence[bytes]) -> Changes:
-        """Return what brings the table from the snapshot before to this one."""
+    def changes(self, symbol: str, epoch: int, offset: int, head: bytes, parts: Sequence[bytes]) -> Changes:
+        """Return what brings the table from the snapshot before to this one, which stands for `offset`."""
         writes: dict[bytes, bytes] = {}
         numbers: dict[bytes, int] = {}
         for part in parts:
@@ -87,7 +94,7 @@ class Ledger:
                 self._next += 1
                 writes[Key(symbol, epoch, number).encode()] = zlib.compress(part, _FAST)
             numbers[part] = number
-        stored = _encode_head(_StoredHead([numbers[part] for part in parts], zlib.compress(head, _FAST)))
+        stored = _encode_head(_StoredHead(offset, [numbers[part] for part in parts], zlib.compress(head, _FAST)))
         writes[Key(symbol, epoch).encode()] = stored
         gone = [Key(symbol, epoch, number).encode() for part, number in self._numbers.items() if part not in numbers]
         self._numbers = numbers
@@ -101,10 +108,16 @@ class Ledger:
         self._numbers = {}
 
 
-def newest(items: Iterable[tuple[bytes, bytes]]) -> dict[str, Found]:
+def taken(symbol: str, epoch: int) -> dict[bytes, bytes]:
+    """Return what to write so that an epoch counts as taken before there is a snapshot under it."""
+    return {Key(symbol, epoch).encode(): b""}
+
+
+def newest(items: Iterable[tuple[bytes, bytes]], end: int | None = None) -> dict[str, Found]:
     """Return each symbol's newest whole snapshot; `items` are a partition's keys and values.
 
     A snapshot is whole if every part that its head names is there. It is not while a standby has only some of it.
+    Those of `end` and beyond are of another log than the one that ends there: the topic was made anew.
     """
     heads: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
     parts: defaultdict[str, defaultdict[int, dict[int, bytes]]] = defaultdict(lambda: defaultdict(dict))
@@ -116,15 +129,30 @@ def newest(items: Iterable[tuple[bytes, bytes]]) -> dict[str, Found]:
             heads[key.symbol][key.epoch] = value
         else:
             parts[key.symbol][key.epoch][key.number] = value
-    return {
-        symbol: Found(symbol, max(by_epoch), *_newest_whole(by_epoch, parts[symbol]), keys[symbol])
-        for symbol, by_epoch in heads.items()
-    }
+    return {symbol: _found(symbol, by_epoch, parts[symbol], keys[symbol], end) for symbol, by_epoch in heads.items()}
 
 
-def _newest_whole(heads: Mapping[int, bytes], parts: Mapping[int, Mapping[int, bytes]]) -> tuple[bytes, list[bytes]]:
-    for epoch in sorted(heads, reverse=True):
-        with suppress(KeyError, zlib.error, msgspec.DecodeError):
-            head, held = _decode_head(heads[epoch]), parts.get(epoch, {})
-            return zlib.decompress(head.head), [zlib.decompress(held[number]) for number in head.numbers]
-    return b"", []
+def _found(
+    symbol: str,
+    values: Mapping[int, bytes],
+    parts: Mapping[int, Mapping[int, bytes]],
+    keys: list[bytes],
+    end: int | None,
+) -> Found:
+    stored = [(head.offset, epoch, head) for epoch, value in values.items() if (head := _read_head(value)) is not None]
+    beyond = end is not None and any(offset >= end for offset, _, _ in stored)
+    for offset, epoch, head in sorted(stored, key=lambda each: each[:2], reverse=True):
+        if end is not None and offset >= end:
+            continue
+        with suppress(KeyError, zlib.error):
+            held = parts.get(epoch, {})
+            whole = [zlib.decompress(held[number]) for number in head.numbers]
+            return Found(symbol, max(values), offset, zlib.decompress(head.head), whole, keys, beyond)
+    return Found(symbol, max(values), -1, b"", [], keys, beyond)
+
+
+def _read_head(value: bytes) -> _StoredHead | None:
+    try:
+        return _decode_head(value)
+    except msgspec.DecodeError:
+        return None

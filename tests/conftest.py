@@ -5,35 +5,20 @@ Kafka and Redis are started once per test session, on free ports. A test keeps a
 test is skipped and says why; with CI=true in the environment it fails, so that nothing is left out unseen.
 """
 
-import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from app.stack.errors import StackError
 from app.stack.kafka import KafkaBroker
 from app.stack.redis import RedisServer
 from support.contracts import every_report_checked
+from support.servers import started
 
 _TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"
-
-
-def _started[Server: (KafkaBroker, RedisServer)](make: Callable[[], Server]) -> Server:
-    """Return the server that `make` gives, started; otherwise end the test with the reason."""
-    try:
-        server = make()
-        server.start()
-    except StackError as error:
-        reason = str(error)
-    else:
-        return server
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason.splitlines()[0])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,7 +31,7 @@ def _contract() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """Give the session's broker. Never stop it: a test that needs that starts a broker of its own."""
-    broker = _started(lambda: KafkaBroker(tmp_path_factory.mktemp("kafka")))
+    broker = started(lambda: KafkaBroker(tmp_path_factory.mktemp("kafka")))
     yield broker
     broker.stop()
 
@@ -60,7 +45,7 @@ def kafka(kafka_broker: KafkaBroker) -> str:
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Give the session's Redis. Never stop it: a test that needs that starts a server of its own."""
-    server = _started(lambda: RedisServer(tmp_path_factory.mktemp("redis")))
+    server = started(lambda: RedisServer(tmp_path_factory.mktemp("redis")))
     yield server
     server.stop()
 

@@ -53,6 +53,8 @@ class KafkaBroker:
         folder: data, settings and log of this broker, made if absent.
         port: where clients connect; a free one by default, kept over restarts.
         controller_port: where the broker talks to its own controller; a free one by default.
+        via: port of a proxy that passes on to `behind`; clients that come through it are told to come back
+            through it, as Kafka's clients connect to whatever address the broker gives them.
         files: the Kafka to run; by default the one that `make setup` got, with the first Java that will do.
         flags: more options for the JVM.
 
@@ -66,13 +68,15 @@ class KafkaBroker:
         *,
         port: int | None = None,
         controller_port: int | None = None,
+        via: int | None = None,
         files: KafkaFiles | None = None,
         flags: tuple[str, ...] = (),
     ) -> None:
-        spare, spare_for_controller = free_ports(2)
+        spare, spare_for_controller, self.behind = free_ports(3)
         self.folder = folder
         self.port = port or spare
         self.controller_port = controller_port or spare_for_controller
+        self._via = via
         self._files = files or KafkaFiles(find_java())
         command = self._files.command("kafka.Kafka", str(self._settings_file), flags=flags)
         self.process = Child("kafka", command, log=folder / "kafka.log")
@@ -130,6 +134,10 @@ class KafkaBroker:
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": str(data.resolve()),
         }
+        if self._via is not None:
+            settings["listeners"] += f",PROXIED://{LOOPBACK}:{self.behind}"
+            settings["advertised.listeners"] += f",PROXIED://{LOOPBACK}:{self._via}"
+            settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def _accepts_topics(self) -> bool:

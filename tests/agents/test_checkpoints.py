@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pytest
 
@@ -48,10 +48,14 @@ class Setting:
         self.owned.symbols["BTCUSDT"] = self.symbol
         self.table = SlowTable()
         self.commits: list[Mapping[int, int]] = []
+        self.confirmed: list[set[int]] = []
+        self.is_ours = True
         self.checkpoints = Checkpoints(self.owned, self.table, self._commit)
 
-    async def _commit(self, offsets: Mapping[int, int]) -> None:
+    async def _commit(self, offsets: Mapping[int, int], confirm: Collection[int]) -> bool:
         self.commits.append(offsets)
+        self.confirmed.append(set(confirm))
+        return self.is_ours
 
     def apply(self, offset: int) -> None:
         self.symbol.engine.apply(trade(offset), offset)
@@ -135,13 +139,13 @@ async def test_after_a_failure_every_part_is_written_again(setting: Setting) -> 
 
 
 async def test_a_checkpoint_that_is_given_up_leaves_no_trust_in_its_parts(setting: Setting) -> None:
-    running = asyncio.create_task(setting.checkpoints.run_all())
+    running = asyncio.create_task(setting.checkpoints.hand_over())
     await setting.sending()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     setting.table.values.clear()
     setting.table.sends.clear()
-    again = asyncio.create_task(setting.checkpoints.run_all())
+    again = asyncio.create_task(setting.checkpoints.hand_over())
     await setting.acknowledge()
     await again
     assert setting.table.offset() == 1
@@ -187,3 +191,23 @@ async def test_a_symbol_is_not_written_twice_within_its_interval(setting: Settin
             await asyncio.sleep(0)
         setting.apply(setting.symbol.engine.offset + 1)
     assert setting.table.offset() == 1
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_symbol_that_was_refused_gets_a_new_epoch_only_if_the_group_says_that_it_is_ours(
+    setting: Setting, is_ours: bool
+) -> None:
+    """Somebody who was late took a newer epoch: with the group behind us we outlive him, without it we are him."""
+    setting.symbol.fenced, setting.is_ours = True, is_ours
+    await setting.checkpoints.run()
+    assert setting.confirmed == [{0}]
+    if is_ours:
+        assert (setting.symbol.epoch, setting.symbol.fenced, setting.symbol.table_epoch) == (None, False, 3)
+    else:
+        assert (setting.symbol.epoch, setting.symbol.fenced) == (3, True)
+
+
+async def test_a_symbol_whose_epochs_are_used_up_gets_no_other(setting: Setting) -> None:
+    setting.symbol.fenced, setting.symbol.epoch = True, None
+    await setting.checkpoints.run()
+    assert setting.symbol.fenced

@@ -140,3 +140,15 @@ def test_records_of_a_partition_that_is_not_ours_are_left_alone(intake: Intake, 
     del owned.partitions[HOME]
     intake.take([record(trade(1), 5)])
     assert owned.symbols == {}
+
+
+def test_nothing_is_applied_while_a_rebalance_is_under_way(intake: Intake, owned: Owned) -> None:
+    """The client may have records of the next assignment already, from behind what our state has seen."""
+    intake.take([record(trade(1), 5)])
+    owned.handed_over = True
+    intake.take([record(trade(3), 7)])
+    assert owned.symbols["BTCUSDT"].engine.offset == 5
+    assert owned.partitions[HOME].position == 5
+    owned.handed_over = False
+    intake.take([record(trade(2), 6), record(trade(3), 7)])
+    assert owned.symbols["BTCUSDT"].engine.offset == 7

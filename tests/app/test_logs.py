@@ -2,7 +2,7 @@ import json
 import logging
 import sys
 
-from app.logs import JsonFormatter
+from app.logs import JsonFormatter, Repeats
 
 FIELDS = [
     "timestamp",
@@ -53,3 +53,42 @@ def test_an_exception_is_part_of_the_line() -> None:
     except ValueError:
         failing = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
     assert "ValueError: broken" in str(formatted(failing)["error"])
+
+
+class Clock:
+    """Time that moves by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_warning_that_comes_again_and_again_is_written_once_in_a_while_and_counted() -> None:
+    clock = Clock()
+    repeats = Repeats(5.0, clock)
+    written = []
+    for step in range(120):
+        clock.now = step / 10
+        warning = record("broker %d is away for %.1f s", 1, clock.now)
+        if repeats.filter(warning):
+            written.append(warning.getMessage())
+    assert written == [
+        "broker 1 is away for 0.0 s",
+        "broker 1 is away for 5.0 s (and 49 times more in 5 s)",
+        "broker 1 is away for 10.0 s (and 49 times more in 5 s)",
+    ]
+
+
+def test_other_warnings_and_those_of_other_symbols_are_not_held_back() -> None:
+    repeats = Repeats(5.0, Clock())
+    different = [record("a"), record("b"), record("a", symbol="BTCUSDT"), record("a", symbol="ETHUSDT")]
+    assert all(map(repeats.filter, different))
+    assert not repeats.filter(record("a"))
+
+
+def test_information_is_never_held_back() -> None:
+    line = record("ready")
+    line.levelno = logging.INFO
+    assert all(Repeats(5.0, Clock()).filter(line) for _ in range(3))

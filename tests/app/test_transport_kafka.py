@@ -114,7 +114,8 @@ async def test_nothing_is_committed_but_what_the_worker_commits(kafka: str, topi
         await eventually(all_there, "all records")
         await consumed.app.consumer.commit()
         assert await committed(consumed) == {}
-        assert await consumed.app.consumer.commit_source({TP(consumed.topic, 2): 7})
+        consumer = consumed.app.consumer
+        assert await consumer.commit_source({TP(consumed.topic, 2): 7}, consumer.membership)
         assert await committed(consumed) == {2: 7}
 
 
@@ -161,7 +162,8 @@ async def test_offsets_are_asked_for_once_and_sought(kafka: str, topic_prefix: s
     async with consuming(kafka, topic_prefix, tmp_path, ignore) as consumed:
         await send(kafka, consumed.topic, 400)
         consumer = consumed.app.consumer
-        await consumer.commit_source({TP(consumed.topic, partition): 10 * partition for partition in range(4)})
+        offsets = {TP(consumed.topic, partition): 10 * partition for partition in range(PARTITIONS)}
+        await consumer.commit_source(offsets, consumer.membership)
         coordinator = consumer._thread._consumer._coordinator
         fetch, asked = coordinator.fetch_committed_offsets, []
 
@@ -220,3 +222,29 @@ async def test_an_agent_that_fails_stops_the_worker_and_nothing_is_committed_for
         await eventually(stopping, "the worker is told to stop")
         assert "ValueError('a bug')" in str(consumed.app.failure)
         assert await committed(consumed) == {}
+
+
+async def test_what_was_reckoned_as_another_member_or_generation_is_not_committed(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A worker that lost its partitions and got them back must not commit what it knew before."""
+    seen: list[int] = []
+
+    async def note(batch: list[ConsumerRecord]) -> None:
+        seen.append(len(batch))
+
+    async def all_there() -> bool:
+        return sum(seen) >= 40
+
+    async with consuming(kafka, topic_prefix, tmp_path, note) as consumed:
+        await send(kafka, consumed.topic, 40)
+        await eventually(all_there, "all records")
+        consumer, tp = consumed.app.consumer, TP(consumed.topic, 1)
+        now = consumer.membership
+        for other in (now._replace(generation=now.generation - 1), now._replace(member_id="somebody else")):
+            assert not await consumer.commit_source({tp: 5}, other)
+        assert await committed(consumed) == {}
+        assert await consumer.commit_source({tp: 5}, now)
+        assert not await consumer.commit_source({tp: 5}, now), "nothing new"
+        assert await consumer.commit_source({tp: 3}, now, confirm=[tp]), "the group says that it is ours"
+        assert await committed(consumed) == {1: 5}, "and goes back for nobody"

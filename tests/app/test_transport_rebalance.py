@@ -3,7 +3,6 @@
 The numbers are those of the causes in docs/adr/0006-batch-transport.md.
 """
 
-import asyncio
 import gc
 from collections.abc import Mapping
 from pathlib import Path
@@ -143,27 +142,6 @@ async def test_the_worker_saves_while_partitions_are_still_its_own(offline: Offl
     assert offline.steps[0] == "save"
 
 
-async def test_a_commit_waits_for_the_one_in_flight_and_is_not_swallowed_by_it(offline: Offline) -> None:
-    """Cause 5: Faust's `commit` joins a commit that runs, and returns without the newer offsets."""
-    in_flight = asyncio.get_running_loop().create_future()
-    offline.consumer._commit_fut = in_flight
-    offline.consumer._committed_offset[EVENTS] = 1
-    committing = asyncio.create_task(offline.consumer.commit_source({EVENTS: 9}))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert offline.committed == []
-    in_flight.set_result(None)
-    offline.consumer._commit_fut = None
-    assert await committing
-    assert offline.committed == [{EVENTS: 9}]
-
-
-async def test_an_offset_that_the_group_has_is_not_committed_again(offline: Offline) -> None:
-    offline.consumer._committed_offset[EVENTS] = 9
-    assert not await offline.consumer.commit_source({EVENTS: 9})
-    assert offline.committed == []
-
-
 async def test_databases_are_open_before_the_worker_joins_and_stay_open(offline: Offline) -> None:
     """Cause 4: closing, collecting garbage and opening again cost 65 to 156 ms of a rebalance."""
     store = offline.table._table.data
@@ -183,3 +161,17 @@ async def test_databases_are_open_before_the_worker_joins_and_stay_open(offline:
 async def test_a_standby_writes_at_once(offline: Offline) -> None:
     """Cause 8: by default it waits for a thousand records, and is that far behind when it is needed."""
     assert offline.table._table.standby_buffer_size == 1
+
+
+async def test_records_stop_also_for_a_member_that_the_group_has_expelled(offline: Offline) -> None:
+    """Its client has no assignment any more, but may still have records."""
+
+    async def save() -> None:
+        offline.steps.append("save")
+
+    offline.app.before_revoke = save
+    offline.consumer._thread.assignment = set
+    offline.consumer.resume_flow()
+    await offline.consumer.on_partitions_revoked(set())
+    assert offline.steps == ["save"]
+    assert not offline.consumer.flow_active

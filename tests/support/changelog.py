@@ -16,4 +16,5 @@ def newest_states(records: Iterable[ConsumerRecord]) -> dict[str, bytes]:
     return {
         symbol: SymbolEngine.from_state(join(each.head, each.parts), EngineParams()).snapshot()
         for symbol, each in found.items()
+        if each.offset >= 0
     }

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -17,6 +20,8 @@ from app.microstructure.events import Event
 from app.settings import Settings
 from app.stack.ports import free_ports
 from app.stack.process import Child
+from support.changelog import newest_states
+from support.processes import command_of, descendants
 from support.records import event_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +32,9 @@ LIMIT_SEC = 60.0
 class Deployment:
     """Topics and settings of one test's system; workers are started with `worker`."""
 
-    def __init__(self, kafka: str, redis_url: str, prefix: str, folder: Path) -> None:
+    def __init__(
+        self, kafka: str, redis_url: str, prefix: str, folder: Path, *, session_timeout_ms: int = 1500
+    ) -> None:
         self.folder = folder
         self.settings = Settings(
             kafka_brokers=kafka,
@@ -35,7 +42,7 @@ class Deployment:
             events_topic=f"{prefix}.events",
             worker_group=prefix,
             events_partitions=PARTITIONS,
-            session_timeout_ms=1500,
+            session_timeout_ms=session_timeout_ms,
             snapshot_interval_ms=200,
         )
 
@@ -78,6 +85,21 @@ class Deployment:
         """Return every record of a topic as it is now."""
         return await read_partitions(self.settings.kafka_brokers, topic, partitions)
 
+    async def newest_states(self) -> dict[str, bytes]:
+        """Each symbol's state in the changelog, of its highest epoch."""
+        return newest_states(await self.read_topic(topics.changelog_name(self.settings), PARTITIONS))
+
+    async def members(self) -> int:
+        """Return how many members the broker counts in the group of the workers."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_consumer_groups([self.settings.worker_group])
+        finally:
+            await admin.close()
+        ((_, _, _, _, _, members, *_),) = answer.groups
+        return len(members)
+
     async def committed(self) -> Mapping[int, int]:
         """Return the group's committed offsets of the events topic by partition."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers)
@@ -108,10 +130,47 @@ class Worker(Child):
     """A worker process."""
 
     def __init__(self, name: str, env: dict[str, str], log: Path, web_port: int, metrics_port: int) -> None:
-        super().__init__(name, [sys.executable, "-m", "app", "worker"], log=log, env=env, cwd=ROOT)
+        super().__init__(name, [sys.executable, "-m", "app.cli", "worker"], log=log, env=env, cwd=ROOT)
         self.env = env
         self.web_port = web_port
         self.metrics_port = metrics_port
+        self.paused_pid: int | None = None
+
+    @property
+    def working_pid(self) -> int:
+        """The process that runs Faust, whatever watches over it."""
+        for pid in descendants(self.pid):
+            if b"\0-m\0app\0worker" in command_of(pid):
+                return pid
+        return self.pid
+
+    def crash(self) -> None:
+        """Kill the working process with SIGKILL and leave what watches over it alone."""
+        os.kill(self.working_pid, signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let the working process hang, as a frozen host would."""
+        self.paused_pid = self.working_pid
+        os.kill(self.paused_pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, if nobody killed it meanwhile."""
+        if self.paused_pid is not None and self.running:
+            os.kill(self.paused_pid, signal.SIGCONT)
+        self.paused_pid = None
+
+    async def ended(self) -> bool:
+        """Whether the process is gone."""
+        return not self.running
+
+    async def partitions(self) -> set[int]:
+        """The partitions that it says are its own."""
+        return set((await self.health()).get("partitions", ()))
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over all labels, 0 while nobody answers."""
+        lines = (await self.metrics()).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[{{ ]", line))
 
     async def health(self) -> dict[str, Any]:
         """Return what /health says, an empty dictionary while nobody answers."""
@@ -142,3 +201,9 @@ async def eventually[T](look: Callable[[], Awaitable[T | None]], what: str, limi
         assert time.monotonic() < deadline, f"not within {limit_sec:g} s: {what}"
         await asyncio.sleep(0.02)
     return value
+
+
+async def all_shared(*workers: Worker) -> bool:
+    """Whether each of the workers has partitions, together all of them, and none twice."""
+    owned = [await worker.partitions() for worker in workers]
+    return all(owned) and sum(map(len, owned)) == PARTITIONS and set().union(*owned) == set(range(PARTITIONS))

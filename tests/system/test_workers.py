@@ -16,10 +16,11 @@ from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import Event
 from app.stack.kafka import KafkaBroker
 from app.stack.redis import RedisServer
+from app.topics import changelog_name
+from support.changelog import newest_states
 from support.contracts import validate_report
 from support.markets import SECOND, START, deltas, snapshot, ticker, trade
 from support.workers import PARTITIONS, Deployment, Worker, eventually
-from tables.snapshots import decode_key
 
 pytestmark = pytest.mark.stack
 
@@ -108,18 +109,6 @@ def reference(symbol: str, events: list[Event]) -> bytes:
     return engine.snapshot()
 
 
-async def newest_states(deployment: Deployment) -> dict[str, bytes]:
-    """Each symbol's state in the changelog, of its highest epoch."""
-    records = await deployment.read_topic(f"{deployment.settings.worker_group}-snapshots-changelog", PARTITIONS)
-    table = {record.key: record.value for record in records}
-    newest: dict[str, tuple[int, bytes]] = {}
-    for key, value in table.items():
-        symbol, epoch = decode_key(key)
-        if value is not None and epoch > newest.get(symbol, (0, b""))[0]:
-            newest[symbol] = (epoch, value)
-    return {symbol: state for symbol, (_, state) in newest.items()}
-
-
 async def test_events_become_reports_and_bad_messages_go_aside(deployment: Deployment, reports: Reports) -> None:
     events = market("BTCUSDT", 60)
     with deployment.worker("w1") as worker:
@@ -167,7 +156,7 @@ async def test_a_killed_worker_goes_on_from_its_snapshot_and_counts_nothing_twic
         await eventually(lambda: reports.reached(last_offsets(events)), "every event is in a report")
         assert {epoch for _, epoch in (await reports.writers()).values()} == {2}
         assert worker.stop() == 0
-    states = await newest_states(deployment)
+    states = newest_states(await deployment.read_topic(changelog_name(deployment.settings), PARTITIONS))
     for symbol in SYMBOLS:
         assert states[symbol] == reference(symbol, events)
 
@@ -179,7 +168,7 @@ async def test_a_clean_stop_saves_and_commits_everything(deployment: Deployment,
         await eventually(lambda: reports.reached(last_offsets(events)), "every event is in a report")
         assert await deployment.committed() == {}
         assert worker.stop() == 0
-    states = await newest_states(deployment)
+    states = newest_states(await deployment.read_topic(changelog_name(deployment.settings), PARTITIONS))
     assert states == {symbol: reference(symbol, events) for symbol in SYMBOLS}
     ends = {home_partition(symbol, PARTITIONS) for symbol in SYMBOLS}
     position: dict[int, int] = dict.fromkeys(ends, 0)
@@ -251,7 +240,7 @@ async def test_of_two_workers_one_is_killed_and_the_other_goes_on(deployment: De
             assert after[symbol][0] == "w2"
             assert after[symbol][1] == before[symbol][1] + 1 if moved else after[symbol] == before[symbol]
         assert second.stop() == 0
-    states = await newest_states(deployment)
+    states = newest_states(await deployment.read_topic(changelog_name(deployment.settings), PARTITIONS))
     assert states == {symbol: reference(symbol, events) for symbol in SYMBOLS}
 
 
@@ -307,7 +296,7 @@ async def test_logs_are_one_json_object_a_line(deployment: Deployment, reports: 
 async def test_a_bad_setting_stops_a_worker_with_one_line(deployment: Deployment, name: str, value: str) -> None:
     with deployment.worker("w1", **{name: value}) as worker:
         await eventually(lambda: _ended(worker), "the worker ends")
-    assert worker.exit_code == 1
+    assert worker.exit_code == 2
     assert worker.log.read_text().splitlines()[0].startswith(f"{name}='{value}' is not allowed: ")
     assert len(worker.log.read_text().splitlines()) == 1
 
@@ -329,7 +318,7 @@ async def test_a_worker_that_could_not_work_says_why_before_it_joins(deployment:
         for name, (value, reason) in refused.items():
             with deployment.worker(f"refused-{name}", **{name: value}) as second:
                 await eventually(partial(_ended, second), "the worker ends", limit_sec=20)
-            assert second.exit_code == 1
+            assert second.exit_code == 3
             assert reason in second.log.read_text()
             assert len(second.log.read_text().splitlines()) == 1
         assert (await first.health())["partitions"] == list(range(PARTITIONS))

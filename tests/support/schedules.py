@@ -1,0 +1,152 @@
+"""Random schedules of faults from a seed, and a run of a system under one.
+
+The seed fixes which faults come when; how long each process takes to react is the machine's. What must come of it is
+the same every time.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from support.ground import Ground
+from support.pair import require_equal
+from support.reports import Watch
+from support.streams import Feed, end_offsets, interleaved, last_offsets, undisturbed
+from support.workers import PARTITIONS, Worker, eventually
+
+EVENTS_EACH = 320
+PER_SEC = 400.0
+_FEED_SEC = EVENTS_EACH * 16 / PER_SEC
+_SESSION_SEC = 1.0
+FAULTS = ("kill", "kill", "short pause", "long pause", "leave", "join", "broker kill", "broker stop")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A fault `at` so many seconds after the start; `pick` chooses the worker among those there are."""
+
+    at: float
+    fault: str
+    pick: float
+
+    def __str__(self) -> str:
+        return f"{self.at:.1f} s {self.fault}"
+
+
+def schedule(seed: int) -> list[Step]:
+    """Return the steps of a seed: four to seven, of the broker's at most one."""
+    dice = random.Random(seed)
+    steps: list[Step] = []
+    for at in sorted(dice.uniform(0.5, _FEED_SEC - 1) for _ in range(dice.randint(4, 7))):
+        broker_fell = any(step.fault.startswith("broker") for step in steps)
+        faults = [fault for fault in FAULTS if not (broker_fell and fault.startswith("broker"))]
+        steps.append(Step(at, dice.choice(faults), dice.random()))
+    return steps
+
+
+@dataclass
+class Run:
+    """One system under one schedule."""
+
+    ground: Ground
+    seed: int
+    workers: dict[str, Worker] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
+
+    async def play(self) -> str:
+        """Play the schedule and check all that must hold; return a line with what happened."""
+        begun = time.monotonic()
+        deployment, reports, broker = self.ground.deployment, self.ground.reports, self.ground.broker
+        events = interleaved(EVENTS_EACH, seed=self.seed)
+        for _ in range(2):
+            self._join()
+        try:
+            await eventually(self._all_assigned, "the first workers have all partitions")
+            feed = Feed(broker.bootstrap, deployment.settings.events_topic, events, PER_SEC)
+            async with Watch(reports) as watch:
+                await self._steps(feed)
+                await feed
+                fed = time.monotonic()
+                ends = end_offsets(events, PARTITIONS)
+                await eventually(lambda: reports.reached(last_offsets(events, PARTITIONS)), "all is in reports")
+
+                async def committed() -> bool:
+                    return dict(await deployment.committed()) == ends
+
+                await eventually(committed, "all is committed")
+            settled = time.monotonic() - fed
+            await self._leave_cleanly()
+        finally:
+            for worker in self.workers.values():
+                worker.kill()
+        require_equal(await deployment.newest_states(), undisturbed(events, PARTITIONS))
+        gap = max(watch.gaps.values())
+        epoch = max(seen.epoch for seen in watch.newest.values())
+        return (
+            f"{time.monotonic() - begun:.1f} s, settled {settled:.1f} s after the last event, "
+            f"longest gap {gap:.1f} s, highest epoch {epoch}, {watch.looks} looks"
+        )
+
+    async def _steps(self, feed: Feed) -> None:
+        begun = time.monotonic()
+        resuming: list[asyncio.Task[None]] = []
+        for step in schedule(self.seed):
+            await asyncio.sleep(max(0.0, begun + step.at - time.monotonic()))
+            running = [worker for worker in self.workers.values() if self._may_be_hit(worker)]
+            chosen = running[int(step.pick * len(running))] if running else None
+            match step.fault:
+                case "kill" if chosen:
+                    chosen.crash()
+                    self._join()
+                case "short pause" if chosen:
+                    resuming.append(asyncio.create_task(_pause(chosen, 0.2 + 0.5 * step.pick * _SESSION_SEC)))
+                case "long pause" if chosen:
+                    resuming.append(asyncio.create_task(_pause(chosen, 1.5 + step.pick * _SESSION_SEC)))
+                case "leave" if chosen:
+                    chosen.request_stop()
+                    self.leaving.add(chosen.name)
+                case "join" if len(running) < 3:
+                    self._join()
+                case "broker kill" | "broker stop":
+                    await asyncio.to_thread(self._restart_broker, kill=step.fault == "broker kill")
+            self._keep_one()
+        await asyncio.gather(*resuming)
+
+    def _may_be_hit(self, worker: Worker) -> bool:
+        return worker.running and worker.paused_pid is None and worker.name not in self.leaving
+
+    def _keep_one(self) -> None:
+        if not any(worker.running and worker.name not in self.leaving for worker in self.workers.values()):
+            self._join()
+
+    def _join(self) -> None:
+        worker = self.ground.deployment.worker(f"w{len(self.workers) + 1}")
+        worker.start()
+        self.workers[worker.name] = worker
+
+    def _restart_broker(self, *, kill: bool) -> None:
+        broker = self.ground.broker
+        if kill:
+            broker.kill()
+        else:
+            broker.stop()
+        broker.start()
+
+    async def _all_assigned(self) -> bool:
+        owned = [await worker.partitions() for worker in self.workers.values()]
+        return all(owned) and set().union(*owned) == set(range(PARTITIONS))
+
+    async def _leave_cleanly(self) -> None:
+        running = [worker for worker in self.workers.values() if worker.running]
+        for worker in running:
+            worker.request_stop()
+        for worker in running:
+            await eventually(worker.ended, f"{worker.name} ends", limit_sec=15)
+            assert worker.exit_code == 0, f"{worker.name} ended with {worker.exit_code}: {worker.log_tail()}"
+
+
+async def _pause(worker: Worker, seconds: float) -> None:
+    worker.pause()
+    await asyncio.sleep(seconds)
+    worker.resume()

@@ -1,0 +1,24 @@
+"""Starting a server for tests: where it cannot be started, the test is skipped with the reason, or fails in CI."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from app.stack.errors import StackError
+from app.stack.kafka import KafkaBroker
+from app.stack.redis import RedisServer
+
+
+def started[Server: (KafkaBroker, RedisServer)](make: Callable[[], Server]) -> Server:
+    """Return the server that `make` gives, started; otherwise end the test with the reason."""
+    try:
+        server = make()
+        server.start()
+    except StackError as error:
+        reason = str(error)
+    else:
+        return server
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason.splitlines()[0])

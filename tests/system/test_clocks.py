@@ -1,0 +1,100 @@
+"""A worker whose wall clock is wrong computes the same; only the ages that it states differ, and none is negative.
+
+The clock is moved by a `sitecustomize` that Python imports before anything else of the worker.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app import topics
+from support.ground import Ground
+from support.markets import SECOND
+from support.reports import Reports
+from support.streams import SYMBOLS, Feed, interleaved, last_offsets, undisturbed
+from support.workers import PARTITIONS, Deployment, eventually
+
+pytestmark = pytest.mark.stack
+
+EACH = 120
+PER_SEC = 640.0
+SHIFT = '''"""Moves the wall clock of this process."""
+
+import os
+import time
+
+_OFF_NS = int(os.environ["CLOCK_OFF_NS"])
+_true_ns = time.time_ns
+
+time.time_ns = lambda: _true_ns() + _OFF_NS
+time.time = lambda: (_true_ns() + _OFF_NS) / 1e9
+'''
+
+
+class Replica:
+    """A group of its own with one worker on the same events, and a Redis database of its own."""
+
+    def __init__(self, ground: Ground, number: int, folder: Path, off_sec: int) -> None:
+        base = ground.deployment
+        url = ground.redis.url.removesuffix("/0") + f"/{number}"
+        self.deployment = Deployment(base.settings.kafka_brokers, url, f"{base.settings.worker_group}-{number}", folder)
+        self.deployment.settings = msgspec.structs.replace(
+            self.deployment.settings, events_topic=base.settings.events_topic
+        )
+        self.reports = Reports(url, SYMBOLS)
+        self.off_ms = off_sec * 1000
+        self.worker = self.deployment.worker(
+            f"w{number}", PYTHONPATH=str(folder / "clock"), CLOCK_OFF_NS=str(off_sec * SECOND)
+        )
+
+
+async def test_a_clock_five_seconds_off_changes_nothing_but_ages(ground: Ground, tmp_path: Path) -> None:
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(SHIFT)
+    replicas = [Replica(ground, number, tmp_path, off) for number, off in enumerate((0, 5, -5), start=1)]
+    for replica in replicas:
+        await topics.ensure(replica.deployment.settings)
+    right, ahead, behind = replicas
+    with right.worker, ahead.worker, behind.worker:
+        for replica in replicas:
+            await eventually(replica.worker.partitions, "the worker has partitions")
+        # The last event happens about when it is sent, so that a clock that is behind finds it in the future.
+        begin = time.time_ns() // 10**6 * 10**6 - 9 * SECOND
+        events = interleaved(EACH, begin=begin)
+        await Feed(ground.broker.bootstrap, ground.deployment.settings.events_topic, events, PER_SEC)
+        last = last_offsets(events, PARTITIONS)
+        for replica in replicas:
+            await eventually(partial(replica.reports.reached, last), "every event is in a report")
+
+        async def equal() -> list[dict[str, Any]] | None:
+            found = [await replica.reports.of(SYMBOLS[0]) for replica in replicas]
+            reports = [report for report in found if report is not None]
+            return reports if len({msgspec.json.encode(_timeless(report)) for report in reports}) == 1 else None
+
+        reports = await eventually(equal, "the reports are equal but for the clock")
+        now_ms = time.time_ns() // 10**6
+        true_age = now_ms - int(events[-1].ts_event) // 10**6
+        for replica, report in zip(replicas, reports, strict=True):
+            print(f"clock {replica.off_ms:+} ms: data_age_ms {report['data_age_ms']}, true age {true_age}")
+            assert abs(report["updatedAt"] - replica.off_ms - now_ms) < 4000
+            assert report["data_age_ms"] == max(0, report["updatedAt"] - int(events[-16].ts_event) // 10**6)
+            assert report["ingestion"]["last_event_age_ms"] < true_age + 1000
+        for replica in replicas:
+            assert replica.worker.stop() == 0
+            await replica.reports.close()
+    expected = undisturbed(events, PARTITIONS)
+    for replica in replicas:
+        assert await replica.deployment.newest_states() == expected
+
+
+def _timeless(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without what the clocks and the moment make of it."""
+    ingestion = {name: report["ingestion"][name] for name in ("status", "confidence", "stale")}
+    provenance = {k: v for k, v in report["provenance"].items() if k not in ("as_of", "slow")}
+    moments = ("writer", "generated_at", "updatedAt", "data_age_ms")
+    kept = {name: value for name, value in report.items() if name not in moments}
+    return kept | {"ingestion": ingestion, "provenance": provenance}
