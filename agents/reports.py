@@ -57,7 +57,8 @@ class Reports:
         if not publications:
             return
         try:
-            written = await self._store.publish(publications)
+            with telemetry.PUBLISH_SECONDS.time():
+                written = await self._store.publish(publications)
             self.store_away = False
         except StoreUnavailableError as error:
             telemetry.ERRORS.labels("store", "unavailable").inc()

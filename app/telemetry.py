@@ -17,6 +17,11 @@ CALC_LATENCY_MS = Histogram(
 )
 ERRORS = Counter("context8_errors", "Errors by component and kind", ["component", "type"])
 CACHE_WRITES = Gauge("context8_cache_writes", "Reports offered to Redis since start", ["symbol", "status"])
+PUBLISH_SECONDS = Histogram(
+    "context8_publish_seconds",
+    "Time to write one cycle's reports to Redis",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5),
+)
 SLOW_CYCLES = Counter("context8_slow_cycles", "Slow cycles by outcome: done, skipped or failed", ["outcome"])
 HEARTBEAT = Gauge("nt_node_heartbeat", "Unix time of the worker's last reporting cycle")
 SYMBOLS_ASSIGNED = Gauge("nt_symbols_assigned", "Symbols that this worker owns")
