@@ -1,13 +1,13 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test bench lint format types env-example lock clean
+.PHONY: help setup demo run test schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
 
 setup: ## make .venv, get Kafka's jars and check Java and Redis; quick when done before
 	@scripts/setup
@@ -20,10 +20,33 @@ run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, w
 	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)
 
 test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some)
+	@scripts/setup-browser
 	@$(PYTEST) --benchmark-disable $(ARGS)
+
+schedules: setup ## play random schedules of faults on real processes (SCHEDULES=20)
+	@SCHEDULES=$(or $(SCHEDULES),20) $(PYTEST) --benchmark-disable -s tests/system/test_schedules.py
 
 bench: setup ## measure (ARGS="-k book" for some)
 	@$(PYTEST) --benchmark-only -r fE $(ARGS)
+
+bench-reader: setup ## measure the reader beside the plain SDK server (ARGS="--callers 100 --rounds 1" for less)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/reader.py $(ARGS)
+
+bench-throughput: setup ## measure a worker beside stock Faust, Quix Streams and the bare engine (ARGS="--rounds 1" for less)
+	@scripts/setup-bench
+	@PYTHONPATH=.:tests $(BIN)/python -m benchmarks.throughput $(ARGS)
+
+bench-load: setup ## measure workers under a steady load (ARGS="--symbols 10 --seconds 30" for less)
+	@scripts/setup-bench
+	@PYTHONPATH=.:tests $(BIN)/python -m benchmarks.load $(ARGS)
+
+bench-growth: setup ## measure 1 to 100 symbols and 1 to 3 workers, and draw docs/performance-*.svg
+	@scripts/setup-bench
+	@PYTHONPATH=.:tests $(BIN)/python -m benchmarks.growth $(ARGS)
+
+bench-failover: setup ## measure kills, hangs, joins, leaves and rolling restarts, 11 minutes (ARGS="--times 2 --only kill-16" for less)
+	@scripts/setup-bench
+	@PYTHONPATH=.:tests $(BIN)/python -m benchmarks.failover $(ARGS)
 
 lint: setup ## check style and format
 	@$(BIN)/ruff check .
@@ -43,5 +66,5 @@ lock: ## remake requirements/ after a change of dependencies (ARGS=--upgrade for
 	@scripts/lock $(ARGS)
 
 clean: ## remove all that set-up, tests and tools have made
-	rm -rf .venv .tools .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	rm -rf .venv .venv-bench .tools .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

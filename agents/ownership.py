@@ -103,7 +103,8 @@ class Ownership:
             epochs = await self._store.take_epochs(waiting)
             await self._record(epochs)
             # Read after the epoch was taken: from then on the predecessor's reports are refused, so these are its last.
-            seen = {name: offset_of(await self._store.read(name)) for name in epochs}
+            last = await asyncio.gather(*map(self._store.read, epochs))
+            seen = {name: offset_of(report) for name, report in zip(epochs, last, strict=True)}
         except StoreUnavailableError as error:
             telemetry.ERRORS.labels("store", "unavailable").inc()
             self.store_away = True

@@ -31,6 +31,7 @@ from app.topics import MAX_SNAPSHOT_BYTES
 from app.transport import BatchApp
 from tables.snapshots import SnapshotTable
 from tables.store import STORE_URL
+from tables.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _STUCK_SEC: Final = 5.0
 _SNAPSHOT_SHARES: Final = 10
 _FIRST_REPORT_SEC: Final = 0.02
 _ENDS_SEC: Final = 1.0
-_METADATA_MS: Final = 2000
+_METADATA_MS: Final = 250
 _HEARTBEAT_SEC: Final = 0.1
 
 
@@ -75,8 +76,9 @@ def create_app(config: Settings) -> BatchApp:
         await slow_cycles.run()
         await reports.run()
 
+    app.before_join = partial(warm_up, table, config.kafka_brokers)
     _consume(app, config, owned, params)
-    _follow_rebalances(app, config, ownership, checkpoints)
+    _follow_rebalances(app, config, ownership, checkpoints, reports)
 
     async def first_reports() -> None:
         if not ownership.store_away:
@@ -102,7 +104,9 @@ def _consume(app: BatchApp, config: Settings, owned: Owned, params: EngineParams
             intake.take(records)
 
 
-def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, checkpoints: Checkpoints) -> None:
+def _follow_rebalances(
+    app: BatchApp, config: Settings, ownership: Ownership, checkpoints: Checkpoints, reports: Reports
+) -> None:
     last_will = LastWill(config)
 
     @app.on_rebalance_complete.connect
@@ -116,6 +120,7 @@ def _follow_rebalances(app: BatchApp, config: Settings, ownership: Ownership, ch
     async def hand_over() -> None:
         try:
             await asyncio.wait_for(checkpoints.hand_over(), _HAND_OVER_SEC)
+            await asyncio.wait_for(reports.run(), _HAND_OVER_SEC)  # fresh ones, for as long as the hand-over takes
         except TimeoutError:
             # Nothing is lost: the next owner reads again what is not committed.
             telemetry.ERRORS.labels("checkpoint", "hand_over_timeout").inc()
@@ -189,8 +194,10 @@ def _slow_computation(app: BatchApp, config: Settings, params: EngineParams) -> 
 
 def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
     """Return how many events the broker has that no engine has seen yet."""
-    backlog = 0
+    backlog, assigned = 0, app.consumer.assignment()
     for partition, progress in owned.partitions.items():
+        if TP(topic, partition) not in assigned:
+            continue  # in a rebalance
         end = app.consumer.highwater(TP(topic, partition))
         if end and progress.position >= 0:
             backlog += max(0, end - progress.position - 1)
@@ -239,7 +246,8 @@ def _faust_app(config: Settings) -> BatchApp:
         topic_disable_leader=True,
         table_standby_replicas=1,
         consumer_auto_offset_reset="earliest",
-        # A group's leader that does not know the topics, because the broker was just coming up, assigns nothing.
+        # A group's leader that does not know the topics, because the broker was just coming up, assigns nothing; and
+        # in a rebalance aiokafka may wait for the next of these requests before it asks where the changelog ends.
         consumer_metadata_max_age_ms=_METADATA_MS,
         stream_wait_empty=False,
         stream_buffer_maxsize=64,

@@ -12,7 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from app.settings import Settings
 
-MAX_SNAPSHOT_BYTES: Final = 8_388_608  # the largest seen has 0.8 MB
+MAX_SNAPSHOT_BYTES: Final = 8_388_608  # a head or a part; heads of the tape have 20 KB
 _HOUR_MS: Final = 3_600_000
 
 
@@ -37,13 +37,14 @@ def plan(settings: Settings) -> list[TopicSpec]:
         TopicSpec(
             changelog_name(settings),
             partitions,
-            # Snapshots replace each other within seconds: compact early, in small segments.
+            # Snapshots replace each other within seconds, and whoever joins reads what is there: compact early, in
+            # the smallest segments that brokers allow. A deletion that is missed leaves a part that no head asks for.
             {
                 "cleanup.policy": "compact",
-                "segment.ms": "600000",
-                "segment.bytes": "67108864",
+                "segment.ms": "60000",
+                "segment.bytes": "1048576",
                 "min.cleanable.dirty.ratio": "0.1",
-                "delete.retention.ms": "3600000",
+                "delete.retention.ms": "60000",
                 "max.message.bytes": str(MAX_SNAPSHOT_BYTES),
             },
         ),

@@ -19,6 +19,7 @@ changes, and why:
   waits for the seek.
 * **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
   while no partition is active; both stop every partition of a worker during a rebalance.
+* **A broker that is away** when the worker starts is waited for.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
 * **One question for all committed offsets**, where stock Faust asks for one partition after the other.
 * **A hook before partitions go**, so that the worker can save and commit what it has.
@@ -32,16 +33,17 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import faust
-from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from app.batches import Records, fold
 from app.membership import Membership
 
 logger = logging.getLogger(__name__)
@@ -49,56 +51,15 @@ logger = logging.getLogger(__name__)
 FETCH_MAX_WAIT_MS: Final = 25
 # A broker that answers each fetch as soon as it has one event costs more than the events: so it waits those 25 ms.
 _FETCH_MIN_BYTES: Final = 1 << 20
+_UNREACHABLE_SEC: Final = 0.5
 _POLL_SEC: Final = 0.04
 _IDLE_SEC: Final = 0.005
 _PREFETCH_BACKOFF_SEC: Final = 0.01
 _RETRY_BACKOFF_MS: Final = 20
 
-Records = Mapping[TP, list[Any]]
-
 
 def _membership(coordinator: Any) -> Membership:
     return Membership(coordinator.member_id, coordinator.generation)
-
-
-class RecordBatch:
-    """One partition's fetched records in the shape of a record, carrying the offset of the last."""
-
-    __slots__ = ("offset", "partition", "timestamp", "timestamp_type", "topic", "value")
-
-    headers = None
-    key = None
-    checksum = None
-    serialized_key_size = 0
-    serialized_value_size = 0
-
-    def __init__(self, records: list[ConsumerRecord]) -> None:
-        last = records[-1]
-        self.topic = last.topic
-        self.partition = last.partition
-        self.offset = last.offset
-        self.timestamp = last.timestamp
-        self.timestamp_type = last.timestamp_type
-        self.value = records
-
-
-def fold(fetched: Records, batched_topics: frozenset[str], changelog_topics: frozenset[str]) -> Records:
-    """Return `fetched` with one batch per batched partition, and the last record per changelog key.
-
-    Only a changelog's newest value of a key counts; leaving the older ones out saves a restore their cost.
-    """
-    folded: dict[TP, list[Any]] = {}
-    for tp, records in fetched.items():
-        if not records:
-            continue
-        if tp.topic in batched_topics:
-            folded[tp] = [RecordBatch(records)]
-        elif tp.topic in changelog_topics:
-            newest = {record.key: record for record in records}
-            folded[tp] = sorted(newest.values(), key=lambda record: record.offset)
-        else:
-            folded[tp] = records
-    return folded
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -109,6 +70,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._fetch_min_bytes = _FETCH_MIN_BYTES
         consumer._retry_backoff_ms = _RETRY_BACKOFF_MS
+        consumer.start = partial(_start_when_reachable, consumer.start)
         return consumer
 
     async def on_start(self) -> None:
@@ -171,7 +133,8 @@ class Consumer(driver.Consumer):
     @property
     def in_touch(self) -> bool:
         """Whether we know the group's coordinator; not since it failed to answer a heartbeat."""
-        return self._thread._ensure_consumer()._coordinator.coordinator_id is not None
+        coordinator = self._thread._ensure_consumer()._coordinator
+        return coordinator is not None and coordinator.coordinator_id is not None
 
     async def commit_source(
         self, offsets: Mapping[TP, int], membership: Membership, confirm: Collection[TP] = ()
@@ -191,6 +154,11 @@ class Consumer(driver.Consumer):
         if taken:
             self._committed_offset.update(ahead)
         return taken
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group, after the worker has got ready for it."""
+        await self.app.before_join()
+        await super().subscribe(topics)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Records:  # noqa: ASYNC109
         fetched = await super()._getmany(active_partitions, min(timeout, _POLL_SEC))
@@ -245,10 +213,20 @@ class Consumer(driver.Consumer):
         await self.app.before_revoke()
 
 
+class Producer(driver.Producer):
+    """Faust's producer, which waits for a broker that is away."""
+
+    def _new_producer(self) -> Any:
+        producer = super()._new_producer()
+        producer.start = partial(_start_when_reachable, producer.start)
+        return producer
+
+
 class Transport(driver.Transport):
-    """Faust's transport with this module's consumer."""
+    """Faust's transport with this module's consumer and producer."""
 
     Consumer = Consumer
+    Producer = Producer
 
 
 class BatchApp(faust.App):
@@ -256,6 +234,7 @@ class BatchApp(faust.App):
 
     Attributes:
         batched_topics: topics that are delivered in batches.
+        before_join: awaited before the group is joined, and with it others are made to wait.
         before_revoke: awaited while partitions that may go, in a rebalance or at the end, are still our own.
         failure: why the worker gives up, `None` as long as it does not.
     """
@@ -263,6 +242,7 @@ class BatchApp(faust.App):
     def __init__(self, *args: Any, batched_topics: Iterable[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics = frozenset(batched_topics)
+        self.before_join: Callable[[], Awaitable[None]] = _nothing
         self.before_revoke: Callable[[], Awaitable[None]] = _nothing
         self.failure: str | None = None
 
@@ -280,6 +260,16 @@ class BatchApp(faust.App):
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
+
+
+async def _start_when_reachable(start: Callable[[], Awaitable[None]]) -> None:
+    """Start a Kafka client; stock Faust ends the worker if the broker is away in this moment."""
+    while True:
+        try:
+            return await start()
+        except KafkaConnectionError as error:
+            logger.warning("waiting for Kafka: %s", error)
+            await asyncio.sleep(_UNREACHABLE_SEC)
 
 
 async def _nothing() -> None:

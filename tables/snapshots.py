@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 import faust
+from faust.types import TP
 
 from app import telemetry
 from tables.parts import Found, newest
@@ -29,6 +30,7 @@ class SnapshotTable:
     """
 
     def __init__(self, app: faust.App, partitions: int) -> None:
+        self.partitions = partitions
         self._table: Any = app.Table(
             TABLE_NAME,
             key_type=bytes,
@@ -45,6 +47,21 @@ class SnapshotTable:
     def changelog_topic(self) -> str:
         """Name of the changelog topic."""
         return str(self._table.changelog_topic_name)
+
+    def next_offset(self, partition: int) -> int:
+        """Return the offset of the first changelog record that the local database does not have."""
+        known = self._table.data.persisted_offset(TP(self.changelog_topic, partition))
+        return 0 if known is None else int(known) + 1
+
+    def catch_up(self, partition: int, values: Mapping[bytes, bytes | None], offset: int) -> None:
+        """Take what the changelog has up to `offset`, its newest value of each key; `None` deletes."""
+        database = self._database(partition)
+        for key, value in values.items():
+            if value is None:
+                database.delete(key)
+            else:
+                database.put(key, value)
+        self._table.data.set_persisted_offset(TP(self.changelog_topic, partition), offset)
 
     def load(self, partition: int, end: int | None = None) -> dict[str, Found]:
         """Return the newest snapshot below offset `end` of every symbol of `partition` from the local database."""

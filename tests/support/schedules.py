@@ -5,7 +5,9 @@ the same every time.
 """
 
 import asyncio
+import os
 import random
+import signal
 import time
 from dataclasses import dataclass, field
 
@@ -77,6 +79,12 @@ class Run:
                 await eventually(committed, "all is committed")
             settled = time.monotonic() - fed
             await self._leave_cleanly()
+        except AssertionError:
+            for worker in self.workers.values():
+                if worker.running:
+                    os.kill(worker.working_pid, signal.SIGUSR1)  # Faust then says what each of its tasks is doing
+            await asyncio.sleep(2)
+            raise
         finally:
             for worker in self.workers.values():
                 worker.kill()

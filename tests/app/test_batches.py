@@ -4,7 +4,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.transport import RecordBatch, fold
+from app.batches import RecordBatch, fold
 from support.records import record
 
 EVENTS, CHANGELOG, OTHER = TP("events", 0), TP("log", 0), TP("other", 0)
