@@ -9,24 +9,32 @@ from typing import Final
 _COMMANDS: Final = {
     "demo": "app.stack.demo",
     "exchange": "producer.exchange.command",
+    "record": "producer.record.command",
     "producer": "producer.command",
     "worker": "app.worker_command",
     "reader": "report_server.command",
+    "report": "app.terminal.report_command",
+    "watch": "app.terminal.watch_command",
     "topics": "app.topics_command",
     "backtest": "producer.backtest.command",
     "plot": "app.plot.command",
     "scorecard": "app.scorecard.command",
+    "faults": "producer.faults.__main__",
 }
 _HELP: Final = {
     "demo": "run the whole system on this machine and show live reports",
     "exchange": "replay server that speaks Binance Spot, from a tape or a simulated market",
+    "record": "write live market data to tapes, for backtest, plot and exchange",
     "producer": "read Binance (or the replay server) and publish events to Kafka",
     "worker": "compute reports from events; start as many as you like",
     "reader": "answer questions about reports over MCP and HTTP",
+    "report": "show the newest report of a symbol",
+    "watch": "watch the reports of all symbols, or of some",
     "topics": "create the Kafka topics and check those that exist",
     "backtest": "compute the same reports from recorded data, without Kafka or Redis",
     "plot": "draw reports over time as PNG and HTML",
     "scorecard": "score the anomaly detectors on patterns with known truth",
+    "faults": "hold the producer's client and the stock one to every fault, and print both columns",
 }
 
 

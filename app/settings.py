@@ -115,7 +115,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "binance_api_secret": "Binance API secret (secret)",
     "binance_http_url": "REST address in place of Binance's own, e.g. of `context8 exchange`",
     "binance_ws_url": "WebSocket address in place of Binance's own",
-    "exchange_idle_ms": "silence of a connection to the exchange after which the producer opens it anew",
+    "exchange_idle_ms": "silence of a connection to the exchange after which the producer asks whether it still stands",
     "events_topic": "topic of market events; <topic>.dlq takes unusable ones",
     "events_partitions": "partitions of the events topic: the most workers that can share it",
     "topic_replication": "replication factor of topics that `context8 topics` creates",

@@ -80,15 +80,28 @@ class EventActor(Actor):
         self._lost = lost
         self._metrics = metrics
         self._book_ids: dict[str, int] = {}
+        self._book_times: dict[str, int] = {}
 
     def on_start(self) -> None:
         """Subscribe."""
-        for instrument_id in self._instrument_ids:
+        self.add(self._instrument_ids)
+
+    def add(self, instrument_ids: Sequence[InstrumentId]) -> None:
+        """Subscribe to more."""
+        for instrument_id in instrument_ids:
             self.subscribe_trade_ticks(instrument_id)
             self.subscribe_order_book_deltas(instrument_id, book_type=BookType.L2_MBP, managed=False)
             self.subscribe_data(data_type(instrument_id), client_id=CLIENT_ID)
-            ticker = DataType(BinanceTicker, metadata={"instrument_id": instrument_id})
-            self.subscribe_data(ticker, client_id=CLIENT_ID)
+            self.subscribe_data(_ticker_type(instrument_id), client_id=CLIENT_ID)
+
+    def remove(self, instrument_ids: Sequence[InstrumentId]) -> None:
+        """Unsubscribe, and publish last that the book is not known."""
+        for instrument_id in instrument_ids:
+            self._give_up(instrument_id.symbol.value)
+            self.unsubscribe_trade_ticks(instrument_id)
+            self.unsubscribe_order_book_deltas(instrument_id)
+            self.unsubscribe_data(data_type(instrument_id), client_id=CLIENT_ID)
+            self.unsubscribe_data(_ticker_type(instrument_id), client_id=CLIENT_ID)
 
     def on_stop(self) -> None:
         """Do nothing: the client's connections are closed as a whole."""
@@ -137,6 +150,7 @@ class EventActor(Actor):
         self._publish(symbol, kind, event)
         if bids or asks or kind is Kind.DIFF:
             self._book_ids[symbol] = final
+            self._book_times[symbol] = deltas.ts_event
         else:
             self._book_ids.pop(symbol, None)
 
@@ -176,9 +190,29 @@ class EventActor(Actor):
             self._book_ids.pop(symbol, None)
             self._lost(symbol, "actor")
 
+    def _give_up(self, symbol: str) -> None:
+        update_id = self._book_ids.pop(symbol, None)
+        if update_id is None:
+            return  # that it is not known has been published
+        event = wire.deltas(
+            symbol,
+            self._book_times[symbol],
+            self.clock.timestamp_ns(),
+            first_update_id=update_id,
+            final_update_id=update_id,
+            snapshot=True,
+            bids=(),
+            asks=(),
+        )
+        self._publish(symbol, Kind.SNAPSHOT, event)
+
     def _publish(self, symbol: str, kind: Kind, event: bytes) -> None:
         self._metrics.event(symbol, kind)
         self._sink(symbol, kind, event)
+
+
+def _ticker_type(instrument_id: InstrumentId) -> DataType:
+    return DataType(BinanceTicker, metadata={"instrument_id": instrument_id})
 
 
 def _levels(changes: list[OrderBookDelta]) -> tuple[list[TextLevel], list[TextLevel]]:

@@ -1,14 +1,25 @@
 """Which events get a place in the queue to Kafka when places run out.
 
-A book whose diff was turned away is worth nothing from there on, so the symbol is *lost*: its diffs are
-turned away too, until a snapshot, which needs no past, brings it back. Once half of the queue is free again,
-each lost symbol is named once, for its book to be fetched anew; the client then announces at once that the
-book is not known, and that announcement is such a snapshot.
+| kind                | there is room      | the queue is full                                           |
+|---------------------|--------------------|-------------------------------------------------------------|
+| trade               | a place            | a place for which a book goes; none only if no book is left |
+| diff                | a place            | its symbol's book is lost                                   |
+| snapshot            | a place            | its symbol's book is lost, still or again                   |
+| top 20, 24 h ticker | a place            | none; the next one says the same and more                   |
+
+A book whose diff was turned away is worth nothing from there on, so the symbol is *lost*: what waits of its
+book is thrown away, and more is turned away, until a snapshot, which needs no past, brings it back. Once half
+of the queue is free again, each lost symbol is named once, for its book to be fetched anew; the client then
+announces at once that the book is not known, and that announcement is such a snapshot.
 
 This is the whole policy. It sees counts and kinds, and neither events nor Kafka.
 """
 
+from typing import Final
+
 from producer.wire import Kind
+
+BOOK_KINDS: Final = frozenset({Kind.DIFF, Kind.SNAPSHOT, Kind.DEPTH})
 
 
 class Admission:
@@ -26,7 +37,7 @@ class Admission:
 
     def admits(self, symbol: str, kind: Kind, waiting: int) -> bool:
         """Return whether an event gets a place while `waiting` others have one."""
-        if kind is Kind.DIFF and symbol in self._lost:
+        if kind in (Kind.DIFF, Kind.DEPTH) and symbol in self._lost:
             return False
         if waiting >= self._limit:
             if kind in (Kind.DIFF, Kind.SNAPSHOT):

@@ -13,6 +13,11 @@ they arrive and says what to do. It holds no connection, clock or price: message
 | known   | diff with final id ≤ book id                  | none: it says nothing new                       |
 | known   | diff with first id > book id + 1              | `Unknown`, `Fetch`: diffs are missing           |
 | any     | `lose`                                        | `Unknown`, and `Fetch` if none is under way      |
+| any     | `stop`                                        | `Unknown`; a `Fetch` under way is to be ended    |
+| unknown | `start`                                       | `Fetch`, the first time after an `Unknown`       |
+
+`stop` is for a stream that has ended: a snapshot without a stream behind it would be out of date at once, so
+none is asked for until `start`, and what a request of before brings is not taken.
 
 A diff may begin at or below the book's id: quantities are absolute, so what it repeats it repeats rightly.
 Binance's own procedure says the same (developers.binance.com, "How to manage a local order book correctly").
@@ -81,12 +86,13 @@ type Step[D: Diff, S: Snapshot] = Unknown | Fetch | Replace[D, S] | Apply[D]
 
 
 class BookSync[D: Diff, S: Snapshot]:
-    """The state of one symbol's book; it starts unknown, and `lose` asks for the first snapshot."""
+    """The state of one symbol's book; it begins unknown, and `start` asks for the first snapshot."""
 
     def __init__(self, buffer_limit: int = BUFFER_LIMIT) -> None:
         self._update_id: int | None = None
         self._last_known = 0
         self._fetching = False
+        self._announced = False
         self._behind = 0
         # An unbroken run; the oldest go first, since a newer snapshot can do without them.
         self._kept: deque[D] = deque(maxlen=buffer_limit)
@@ -96,17 +102,21 @@ class BookSync[D: Diff, S: Snapshot]:
         """The update at which the published book stands, `None` while it is not known."""
         return self._update_id
 
+    def start(self) -> list[Step[D, S]]:
+        """Begin, now that the stream comes in; what it has brought since `stop` is kept."""
+        steps: list[Step[D, S]] = [] if self._announced else [self._forget("start")]
+        return steps + self._fetch()
+
+    def stop(self, reason: str) -> list[Step[D, S]]:
+        """Give the book up until `start`, because the stream has ended."""
+        self._fetching = False
+        self._kept.clear()
+        return [self._forget(reason)]
+
     def lose(self, reason: str) -> list[Step[D, S]]:
         """Give the book up, for a cause that the ids do not show, and begin again."""
-        if self._update_id is not None:
-            self._last_known, self._update_id = self._update_id, None
-        self._behind = 0
         self._kept.clear()
-        steps: list[Step[D, S]] = [Unknown(reason, self._last_known)]
-        if not self._fetching:
-            self._fetching = True
-            steps.append(Fetch())
-        return steps
+        return [self._forget(reason), *self._fetch()]
 
     def on_diff(self, diff: D) -> list[Step[D, S]]:
         """Take the next diff of the stream."""
@@ -141,6 +151,19 @@ class BookSync[D: Diff, S: Snapshot]:
         self._fetching = False
         self._update_id = update_id
         return steps
+
+    def _forget(self, reason: str) -> Unknown:
+        if self._update_id is not None:
+            self._last_known, self._update_id = self._update_id, None
+        self._announced = True
+        self._behind = 0
+        return Unknown(reason, self._last_known)
+
+    def _fetch(self) -> list[Step[D, S]]:
+        if self._fetching:
+            return []
+        self._fetching = True
+        return [Fetch()]
 
     @property
     def _newest(self) -> int | None:

@@ -1,29 +1,25 @@
 """NautilusTrader's Binance Spot data client, with books that are either right or said to be unknown.
 
 The stock client forwards diffs without looking at their first id, so a missing one goes unnoticed; it fetches
-the snapshot once, without retry, and two reconnects race. Here every diff goes through `book_sync`, one
-machine a symbol, and its steps become NautilusTrader data:
+the snapshot once, without retry; a silent connection stays silent. Here connections look after themselves
+(`connection`), requests keep to the exchange's limits (`rest_limits`), and each symbol's book is followed by
+a machine of its own (`followed_book`), which sends on
 
-| step      | what is sent on                                                                    |
-|-----------|------------------------------------------------------------------------------------|
-| `Unknown` | `OrderBookDeltas` with a single CLEAR                                              |
-| `Fetch`   | nothing; a task asks for the REST snapshot, again and again with growing pauses    |
-| `Replace` | `OrderBookDeltas` that begin with CLEAR                                            |
-| `Apply`   | `OrderBookDeltas` of the diff                                                      |
+- `OrderBookDeltas` that begin with CLEAR: the book as of the snapshot,
+- `OrderBookDeltas` without: a diff that continues it,
+- `OrderBookDeltas` with a single CLEAR: the book is not known.
 
-So what a subscriber sees between a CLEAR with levels and the next CLEAR is unbroken, and a gap in one symbol
-leaves the others alone. The first snapshot is fetched when the first diff has arrived, as Binance's
-procedure has it; a symbol that stays silent for `FIRST_DIFF_WAIT` does not wait longer.
+So what a subscriber sees between a CLEAR with levels and the next CLEAR is unbroken, and a fault of one symbol
+leaves the others alone.
 
 Partial depth comes as `BookDepth` beside the diffs, not as deltas among them. What carries no time of the
-exchange is stamped by `exchange_clock`.
+exchange is stamped by `exchange_clock`. A trade that never came (a break of the connection) shows as a step in
+the trade ids and is counted.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from nautilus_trader.adapters.binance.common.enums import BinanceAccountType
@@ -31,22 +27,20 @@ from nautilus_trader.adapters.binance.config import BinanceDataClientConfig
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.adapters.binance.spot.data import BinanceSpotDataClient
 from nautilus_trader.common.providers import InstrumentProvider
-from nautilus_trader.data.messages import SubscribeData, SubscribeOrderBook
+from nautilus_trader.data.messages import SubscribeData, SubscribeOrderBook, UnsubscribeData, UnsubscribeOrderBook
 from nautilus_trader.live.factories import LiveDataClientFactory
 
-from producer import backoff, messages
-from producer.book_sync import Apply, Fetch, Replace, Step, Unknown
+from producer import messages
 from producer.depth import LEVELS, BookDepth, custom_data
-from producer.market import Change, Market, Whole
+from producer.followed_book import Change, FollowedBook, Surroundings, Whole
 from producer.metrics import Metrics
 from producer.sockets import StreamSockets
+from producer.timing import Timing
 
 SNAPSHOT_LIMIT: Final = 1000  # levels a side; costs 50 of Binance's 6,000 weight a minute (5000: 250)
-FIRST_DIFF_WAIT: Final = 2.0
-SNAPSHOT_TIMEOUT: Final = 10.0
-RETRY_FIRST: Final = 0.25
-RETRY_LONGEST: Final = 30.0
 _SPEED_MS: Final = 100
+_DIFFS: Final = f"@depth@{_SPEED_MS}ms"
+_TICKERS: Final = "@bookTicker"
 
 log = logging.getLogger(__name__)
 
@@ -54,37 +48,49 @@ log = logging.getLogger(__name__)
 class BookDataClient(BinanceSpotDataClient):
     """Trades, 24 h tickers, gapless books and the top 20 of Binance Spot symbols."""
 
-    def __init__(self, metrics: Metrics, snapshot_limit: int = SNAPSHOT_LIMIT, **stock: Any) -> None:
-        """Take `stock`, the arguments of NautilusTrader's client, and two of our own."""
+    def __init__(self, metrics: Metrics, timing: Timing, snapshot_limit: int = SNAPSHOT_LIMIT, **stock: Any) -> None:
+        """Take `stock`, the arguments of NautilusTrader's client, and three of our own."""
         super().__init__(**stock)
         self._metrics = metrics
+        self._timing = timing
         self._snapshot_limit = snapshot_limit
-        self._markets: dict[str, Market] = {}
+        self._books: dict[str, FollowedBook] = {}
+        self._trade_ids: dict[str, int] = {}
+        self._left: set[str] = set()
+        self._around = Surroundings(
+            self._handle_data, self._fetch, self._renew, self._clock.timestamp_ns, metrics, self._timing
+        )
         self._routes: dict[str, Callable[[bytes], None]] = {
             "trade": self._handle_trade,
             "ticker": self._handle_ticker,
+            "bookTicker": self._handle_book_ticker,
             f"depth@{_SPEED_MS}ms": self._handle_book_diff_update,
             f"depth{LEVELS}@{_SPEED_MS}ms": self._handle_book_partial_update,
         }
-        # Books come over the public socket only, so a reconnect of the other one breaks none.
-        self._ws_client = self._sockets(None)
-        self._ws_public_client = self._sockets(self._reconnect)
+        self._ws_client = self._sockets()
+        self._ws_public_client = self._sockets()
+
+    @property
+    def books(self) -> Iterator[FollowedBook]:
+        """The book of each symbol."""
+        return iter(self._books.values())
 
     def resync(self, symbol: str, reason: str) -> None:
         """Give the symbol's book up and fetch it anew; nothing happens before it is followed."""
-        market = self._markets.get(symbol)
-        if market is not None and market.following:
-            self._perform(market, market.sync.lose(reason))
+        if symbol in self._books:
+            self._books[symbol].resync(reason)
 
     def streams_connected(self) -> bool:
-        """Whether both sockets are open."""
+        """Whether all streams come in."""
         return self._ws_client.connected() and self._ws_public_client.connected()
 
-    def _sockets(self, handler_reconnect: Callable[[], Awaitable[None]] | None) -> StreamSockets:
+    def _sockets(self) -> StreamSockets:
         return StreamSockets(
             clock=self._clock,
             handler=self._handle_ws_message,
-            handler_reconnect=handler_reconnect,
+            ready=self._streams_ready,
+            lost=self._streams_lost,
+            timing=self._timing,
             base_url=self._ws_client.url,
             loop=self._loop,
         )
@@ -93,9 +99,24 @@ class BookDataClient(BinanceSpotDataClient):
         # Symbols were checked before the node was built, and nothing here needs their trading rules.
         pass
 
-    async def _reconnect(self) -> None:
-        for symbol in self._markets:
-            self.resync(symbol, "reconnect")
+    async def _disconnect(self) -> None:
+        await super()._disconnect()
+        for book in self._books.values():
+            book.close()
+
+    def _streams_ready(self, streams: Sequence[str]) -> None:
+        for book in self._books_of(streams):
+            book.stream_ready()
+
+    def _streams_lost(self, streams: Sequence[str], reason: str) -> None:
+        self._metrics.connection_lost(reason)
+        for book in self._books_of(streams):
+            book.stream_lost()
+        for book in self._books_of(streams, _TICKERS):
+            book.truth.forget_all()  # a symbol's streams may lie on two connections
+
+    def _books_of(self, streams: Sequence[str], kind: str = _DIFFS) -> list[FollowedBook]:
+        return [self._book(stream.removesuffix(kind).upper()) for stream in streams if stream.endswith(kind)]
 
     async def _subscribe(self, command: SubscribeData) -> None:
         if command.data_type.type is not BookDepth:
@@ -105,20 +126,39 @@ class BookDataClient(BinanceSpotDataClient):
         await self._ws_public_client.subscribe_partial_book_depth(symbol, depth=LEVELS, speed=_SPEED_MS)
 
     async def _subscribe_order_book_deltas(self, command: SubscribeOrderBook) -> None:
-        market = self._market(command.instrument_id.symbol.value)
-        await self._ws_public_client.subscribe_diff_book_depth(market.symbol, speed=_SPEED_MS)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(market.first_diff.wait(), FIRST_DIFF_WAIT)
-        market.clock.assume(self._clock.timestamp_ns(), time.monotonic_ns())
-        market.following = True
-        self._perform(market, market.sync.lose("start"))
+        symbol = command.instrument_id.symbol.value
+        self._left.discard(symbol)
+        await self._ws_public_client.subscribe_book_ticker(symbol)
+        await self._ws_public_client.subscribe_diff_book_depth(symbol, speed=_SPEED_MS)
+
+    async def _unsubscribe(self, command: UnsubscribeData) -> None:
+        if command.data_type.type is not BookDepth:
+            await super()._unsubscribe(command)
+            return
+        symbol = command.data_type.metadata["instrument_id"].symbol.value
+        await self._ws_public_client.unsubscribe_partial_book_depth(symbol, depth=LEVELS, speed=_SPEED_MS)
+
+    async def _unsubscribe_order_book_deltas(self, command: UnsubscribeOrderBook) -> None:
+        symbol = command.instrument_id.symbol.value
+        await self._ws_public_client.unsubscribe_book_ticker(symbol)
+        await self._ws_public_client.unsubscribe_diff_book_depth(symbol, speed=_SPEED_MS)
+        self._left.add(symbol)
+        self._trade_ids.pop(symbol, None)
+        book = self._books.pop(symbol, None)
+        if book is not None:
+            book.close()
+
+    def _renew(self, symbol: str) -> None:
+        self._ws_public_client.renew(f"{symbol.lower()}{_DIFFS}")
 
     def _handle_ws_message(self, raw: bytes) -> None:
         stream = ""
         try:
             stream = self._decoder_data_msg_wrapper.decode(raw).stream or ""
-            if stream:  # without, it answers a SUBSCRIBE
-                self._routes[stream.partition("@")[2]](raw)
+            name, _, kind = stream.partition("@")
+            if name.upper() in self._left:
+                return  # what was under way when the symbol was left
+            self._routes[kind](raw)
         except Exception as error:
             # A diff that was not understood shows as a gap at the next one.
             self._metrics.error("client", error)
@@ -126,104 +166,62 @@ class BookDataClient(BinanceSpotDataClient):
 
     def _handle_trade(self, raw: bytes) -> None:
         trade = self._decoder_spot_trade.decode(raw).data
-        market = self._observe(trade.s, trade.E)
-        self._handle_data(trade.parse_to_trade_tick(market.instrument_id, self._clock.timestamp_ns()))
+        book = self._observe(trade.s, trade.E)
+        before = self._trade_ids.get(trade.s, trade.t - 1)
+        if trade.t > before + 1:
+            self._metrics.trades_missed(trade.s, trade.t - before - 1)
+        self._trade_ids[trade.s] = max(trade.t, before)
+        self._handle_data(trade.parse_to_trade_tick(book.instrument_id, self._clock.timestamp_ns()))
 
     def _handle_ticker(self, raw: bytes) -> None:
         ticker = self._decoder_ticker_msg.decode(raw).data
         self._observe(ticker.s, ticker.E)
         super()._handle_ticker(raw)
 
+    def _handle_book_ticker(self, raw: bytes) -> None:
+        ticker = messages.decode_best(raw).data
+        self._book(ticker.symbol).on_ticker(ticker.update_id, messages.best(ticker))
+
     def _handle_book_partial_update(self, raw: bytes) -> None:
         message = messages.decode_top(raw)
-        market = self._market(message.stream.partition("@")[0].upper())
-        if not market.clock.known:
+        book = self._book(message.stream.partition("@")[0].upper())
+        if not book.clock.known:
             return  # it cannot be placed in time, and the next one is 100 ms away
         top = message.data
-        ts_event = market.clock.now(time.monotonic_ns())
+        ts_event = book.clock.now(time.monotonic_ns())
         depth = BookDepth(
-            market.instrument_id, top.last_update_id, top.bids, top.asks, ts_event, self._clock.timestamp_ns()
+            book.instrument_id, top.last_update_id, top.bids, top.asks, ts_event, self._clock.timestamp_ns()
         )
         self._handle_data(custom_data(depth))
 
     def _handle_book_diff_update(self, raw: bytes) -> None:
         diff = messages.decode_diff(raw).data
-        market = self._observe(diff.symbol, diff.event_time)
+        book = self._observe(diff.symbol, diff.event_time)
         ts_event = diff.event_time * messages.NANOS_PER_MS
         deltas = messages.change(
-            market.instrument_id,
+            book.instrument_id,
             messages.orders(diff.bids, diff.asks),
             diff.final_update_id,
             ts_event,
             self._clock.timestamp_ns(),
         )
-        market.first_diff.set()
-        change = Change(diff.first_update_id, diff.final_update_id, ts_event, deltas)
-        self._perform(market, market.sync.on_diff(change))
+        book.on_diff(Change(diff.first_update_id, diff.final_update_id, ts_event, deltas))
 
-    def _market(self, symbol: str) -> Market:
-        market = self._markets.get(symbol)
-        if market is None:
-            market = self._markets[symbol] = Market(symbol, self._get_cached_instrument_id(symbol))
-        return market
+    def _book(self, symbol: str) -> FollowedBook:
+        book = self._books.get(symbol)
+        if book is None:
+            book = FollowedBook(symbol, self._get_cached_instrument_id(symbol), self._around)
+            self._books[symbol] = book
+        return book
 
-    def _observe(self, symbol: str, event_time_ms: int) -> Market:
-        market = self._market(symbol)
-        market.clock.observe(event_time_ms * messages.NANOS_PER_MS, time.monotonic_ns())
-        return market
+    def _observe(self, symbol: str, event_time_ms: int) -> FollowedBook:
+        book = self._book(symbol)
+        book.clock.observe(event_time_ms * messages.NANOS_PER_MS, time.monotonic_ns())
+        return book
 
-    def _perform(self, market: Market, steps: list[Step[Change, Whole]]) -> None:
-        for step in steps:
-            match step:
-                case Apply(change):
-                    if change.deltas is not None:
-                        self._handle_data(change.deltas)
-                case Replace(whole, continued_by):
-                    self._send_snapshot(market, whole, continued_by)
-                case Unknown(reason, update_id):
-                    self._send_unknown(market, reason, update_id)
-                case Fetch():
-                    self.create_task(self._fetch_snapshot(market), log_msg=f"snapshot {market.symbol}")
-
-    def _send_unknown(self, market: Market, reason: str, update_id: int) -> None:
-        self._metrics.resync(market.symbol, reason)
-        log.log(
-            logging.INFO if reason == "start" else logging.WARNING,
-            "book of %s not known (%s), fetching it",
-            market.symbol,
-            reason,
-            extra={"symbol": market.symbol},
-        )
-        now = market.clock.now(time.monotonic_ns())
-        self._handle_data(messages.replacement(market.instrument_id, [], update_id, now, self._clock.timestamp_ns()))
-
-    def _send_snapshot(self, market: Market, whole: Whole, continued_by: Change | None) -> None:
-        # The clock would put the snapshot after diffs that were kept for it and are sent after it.
-        ts_event = continued_by.ts_event if continued_by else market.clock.now(time.monotonic_ns())
-        log.info(
-            "book of %s known at update %d",
-            market.symbol,
-            whole.last_update_id,
-            extra={"symbol": market.symbol},
-        )
-        self._handle_data(
-            messages.replacement(market.instrument_id, whole.levels, whole.last_update_id, ts_event, whole.ts_init)
-        )
-
-    async def _fetch_snapshot(self, market: Market) -> None:
-        for delay in backoff.delays(RETRY_FIRST, RETRY_LONGEST):
-            whole = await self._try_snapshot(market.symbol)
-            if whole is not None:
-                steps = market.sync.on_snapshot(whole)
-                if Fetch() not in steps:
-                    self._perform(market, steps)
-                    return
-            await asyncio.sleep(delay)
-
-    async def _try_snapshot(self, symbol: str) -> Whole | None:
+    async def _fetch(self, symbol: str) -> Whole | None:
         try:
-            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
-                depth = await self._http_market.query_depth(symbol, self._snapshot_limit)
+            depth = await self._http_market.query_depth(symbol, self._snapshot_limit)
             levels = messages.orders(depth.bids, depth.asks)
             if not levels:
                 raise ValueError("the book is empty, which cannot be told from one that is not known")
@@ -237,7 +235,7 @@ class BookDataClient(BinanceSpotDataClient):
 
 
 def client_factory(
-    http: BinanceHttpClient, metrics: Metrics, created: Callable[[BookDataClient], None]
+    http: BinanceHttpClient, metrics: Metrics, timing: Timing, created: Callable[[BookDataClient], None]
 ) -> type[LiveDataClientFactory]:
     """Return a factory for NautilusTrader's builder; `created` gets the client that it makes."""
 
@@ -249,6 +247,7 @@ def client_factory(
             """Return the client; `context` is what NautilusTrader gives every client."""
             client = BookDataClient(
                 metrics,
+                timing,
                 client=http,
                 config=config,
                 instrument_provider=InstrumentProvider(),

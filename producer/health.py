@@ -18,21 +18,45 @@ from producer.metrics import Metrics
 HOST: Final = "127.0.0.1"
 
 
-class SymbolHealth(msgspec.Struct, frozen=True):
-    """One symbol; `event_age_ms` is the time since its newest event arrived, `None` before the first."""
+class SymbolHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One symbol.
+
+    Attributes:
+        event_age_ms: time since its newest event arrived, `None` before the first.
+        resyncs: how often its book was given up, the beginning included.
+        book_known: whether its book is known.
+        book_unknown_ms: for how long it has not been.
+        best_compared: how often its best bid and ask were compared with the exchange's own.
+        best_equal: how often they were the same.
+    """
 
     event_age_ms: int | None
     resyncs: int
+    book_known: bool = False
+    book_unknown_ms: int = 0
+    best_compared: int = 0
+    best_equal: int = 0
 
 
-class Health(msgspec.Struct, frozen=True):
-    """What `/health` checks."""
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/health` checks.
+
+    Attributes:
+        publish_ms: from an event to Kafka's acknowledgement, the oldest of the newest batch.
+        oldest_waiting_ms: for how long the oldest event has waited for Kafka.
+        refused: symbols that are wanted and not subscribed to, and why; the others go on, so it is no problem.
+        best_equal_ratio: share of comparisons with the exchange's best bid and ask that were equal.
+    """
 
     exchange_connected: bool
     kafka_reachable: bool
     queue_depth: int
     queue_limit: int
+    publish_ms: int | None
+    oldest_waiting_ms: int
+    best_equal_ratio: float | None
     symbols: Mapping[str, SymbolHealth]
+    refused: Mapping[str, str]
     problems: list[str]
 
 
@@ -44,11 +68,17 @@ class Arrivals:
 
     def expect(self, symbols: Iterable[str]) -> None:
         """Events of these symbols should come."""
-        self._arrived = dict.fromkeys(symbols)
+        self._arrived.update(dict.fromkeys(symbols))
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Events of these symbols should not come any more."""
+        for symbol in symbols:
+            self._arrived.pop(symbol, None)
 
     def note(self, symbol: str) -> None:
-        """An event of `symbol` arrived now."""
-        self._arrived[symbol] = time.monotonic()
+        """An event of `symbol` arrived now; one that should not come does not count."""
+        if symbol in self._arrived:
+            self._arrived[symbol] = time.monotonic()
 
     def ages_ms(self) -> dict[str, int | None]:
         """Return the milliseconds since then for each symbol."""
@@ -65,7 +95,10 @@ def assess(
     kafka_reachable: bool,
     queue_depth: int,
     queue_limit: int,
+    publish_ms: int | None,
+    oldest_waiting_ms: int,
     symbols: Mapping[str, SymbolHealth],
+    refused: Mapping[str, str],
     silent_after_ms: int,
 ) -> Health:
     """Return the state with its problems; a symbol is silent after `silent_after_ms` without events."""
@@ -81,7 +114,21 @@ def assess(
             problems.append(f"no event of {symbol} yet")
         elif state.event_age_ms > silent_after_ms:
             problems.append(f"no event of {symbol} for {state.event_age_ms} ms")
-    return Health(exchange_connected, kafka_reachable, queue_depth, queue_limit, symbols, problems)
+        elif state.book_unknown_ms > silent_after_ms:
+            problems.append(f"book of {symbol} not known for {state.book_unknown_ms} ms")
+    compared = sum(state.best_compared for state in symbols.values())
+    return Health(
+        exchange_connected=exchange_connected,
+        kafka_reachable=kafka_reachable,
+        queue_depth=queue_depth,
+        queue_limit=queue_limit,
+        publish_ms=publish_ms,
+        oldest_waiting_ms=oldest_waiting_ms,
+        best_equal_ratio=sum(state.best_equal for state in symbols.values()) / compared if compared else None,
+        symbols=symbols,
+        refused=refused,
+        problems=problems,
+    )
 
 
 class HealthServer:

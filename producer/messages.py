@@ -44,6 +44,17 @@ class TopMessage(msgspec.Struct, frozen=True, gc=False):
     asks: list[TextLevel]
 
 
+class BestMessage(msgspec.Struct, frozen=True, gc=False):
+    """`<symbol>@bookTicker`: the best bid and ask as of one update id; it carries no time."""
+
+    update_id: int = msgspec.field(name="u")
+    symbol: str = msgspec.field(name="s")
+    bid_price: str = msgspec.field(name="b")
+    bid_quantity: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_quantity: str = msgspec.field(name="A")
+
+
 class StreamMessage[M](msgspec.Struct, frozen=True, gc=False):
     """What a combined stream wraps every message in."""
 
@@ -53,6 +64,22 @@ class StreamMessage[M](msgspec.Struct, frozen=True, gc=False):
 
 decode_diff: Final = msgspec.json.Decoder(StreamMessage[DiffMessage]).decode
 decode_top: Final = msgspec.json.Decoder(StreamMessage[TopMessage]).decode
+
+decode_best: Final = msgspec.json.Decoder(StreamMessage[BestMessage]).decode
+
+
+def best(ticker: BestMessage) -> tuple[int, int, int, int]:
+    """Return bid price, bid quantity, ask price and ask quantity in NautilusTrader's raw units.
+
+    Raises:
+        ValueError: a number is negative or beyond what NautilusTrader can hold.
+    """
+    return (
+        _price(ticker.bid_price).raw,
+        _quantity(ticker.bid_quantity).raw,
+        _price(ticker.ask_price).raw,
+        _quantity(ticker.ask_quantity).raw,
+    )
 
 
 def orders(bids: list[TextLevel], asks: list[TextLevel]) -> list[BookOrder]:

@@ -2,7 +2,8 @@
 
 Data only: the node has no execution client, needs no key, and loads no instruments. Start and stop have an
 order: health and Kafka first, then the symbols are checked, then the node starts; at SIGTERM or SIGINT the
-node stops, what waits is flushed, and only when the event loop has ended is the node disposed of.
+node stops, what waits is flushed, and only when the event loop has ended is the node disposed of. SIGHUP
+has the list of symbols read again.
 """
 
 import asyncio
@@ -14,9 +15,7 @@ from nautilus_trader.adapters.binance.common.enums import BinanceAccountType
 from nautilus_trader.adapters.binance.config import BinanceDataClientConfig
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.adapters.binance.spot.http.market import BinanceSpotMarketHttpAPI
-from nautilus_trader.common.component import LiveClock
 from nautilus_trader.common.config import LoggingConfig
-from nautilus_trader.core.nautilus_pyo3 import Quota
 from nautilus_trader.live.config import (
     LiveDataEngineConfig,
     LiveExecEngineConfig,
@@ -28,15 +27,17 @@ from nautilus_trader.model.identifiers import InstrumentId
 from app.settings import Settings
 from producer.actor import CLIENT_ID, EventActor
 from producer.client import BookDataClient, client_factory
+from producer.followed_book import FollowedBook
 from producer.health import Arrivals, Health, HealthServer, SymbolHealth, assess
 from producer.metrics import Metrics
 from producer.publisher import Publisher
-from producer.symbols import known_symbols
+from producer.rest_limits import limited_http
+from producer.symbol_changes import SymbolChanges, Wanted
+from producer.timing import Timing
 from producer.wire import VENUE, Kind
 
 BINANCE_HTTP_URL: Final = "https://api.binance.com"
 BINANCE_WS_URL: Final = "wss://stream.binance.com:9443"
-REQUESTS_PER_MINUTE: Final = 1200
 FLUSH_LIMIT_SEC: Final = 10.0
 _DISCONNECT_TIMEOUT: Final = 5.0
 # NautilusTrader tells its own life at INFO; that is detail here.
@@ -48,10 +49,12 @@ log = logging.getLogger(__name__)
 class Producer:
     """One producer process. `run` works until a signal; `dispose` comes after the event loop has ended."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, wanted: Wanted) -> None:
+        """Begin with the symbols of `settings`; `wanted` gives those to go on with after SIGHUP."""
         self._settings = settings
+        self._wanted = wanted
         self._metrics = metrics = Metrics()
-        self._publisher = publisher = Publisher(
+        self._publisher = Publisher(
             settings.kafka_brokers,
             settings.events_topic,
             settings.producer_queue_limit,
@@ -59,10 +62,11 @@ class Producer:
             metrics,
         )
         self._arrivals = Arrivals()
+        self._timing = Timing(idle=settings.exchange_idle_ms / 1000)
+        self._symbols: SymbolChanges | None = None
         self._client: BookDataClient | None = None
         self._node: TradingNode | None = None
-        metrics.watch("queue_depth", "Events not yet acknowledged by Kafka", lambda: publisher.waiting)
-        metrics.watch("kafka_up", "Whether Kafka answers", lambda: publisher.reachable)
+        self._watch()
 
     async def run(self) -> int:
         """Return 0 after a signal and a full flush, 1 if no symbol is known or it ended in another way.
@@ -88,30 +92,35 @@ class Producer:
     async def _produce(self) -> bool:
         """Publish until told to stop; return False if it ended for any other reason."""
         settings = self._settings
-        http = BinanceHttpClient(
-            clock=LiveClock(),
-            api_key=settings.binance_api_key,
-            api_secret=settings.binance_api_secret,
-            base_url=settings.binance_http_url or BINANCE_HTTP_URL,
-            ratelimiter_default_quota=Quota.rate_per_minute(REQUESTS_PER_MINUTE),
+        http = limited_http(
+            settings.binance_http_url or BINANCE_HTTP_URL,
+            settings.binance_api_key,
+            settings.binance_api_secret,
+            self._timing.snapshot_limit,
         )
         market = BinanceSpotMarketHttpAPI(http, BinanceAccountType.SPOT)
-        symbols = await known_symbols(market, settings.symbols, self._metrics)
+        changes = self._symbols = SymbolChanges(market, self._wanted, self._arrivals, self._metrics)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.ask)
+        symbols = await changes.begin(settings.symbols)
         if not symbols:
             log.error("no symbol is left to subscribe to")
             return False
-        self._arrivals.expect(symbols)
-        node = self._node = self._build_node(http, symbols)
-        if not await _run_until_told(node):
-            log.error("NautilusTrader's node ended by itself; its own log says why")
-            return False
-        return True
-
-    def _build_node(self, http: BinanceHttpClient, symbols: list[str]) -> TradingNode:
-        node = TradingNode(config=_config(self._settings), loop=asyncio.get_running_loop())
-        node.add_data_client_factory(CLIENT_ID.value, client_factory(http, self._metrics, self._adopt))
         instrument_ids = [InstrumentId.from_str(f"{symbol}.{VENUE}") for symbol in symbols]
-        node.trader.add_actor(EventActor(instrument_ids, self._take, self._resync, self._metrics))
+        actor = EventActor(instrument_ids, self._take, self._resync, self._metrics)
+        node = self._node = self._build_node(http, actor)
+        following = asyncio.create_task(changes.follow(actor))
+        try:
+            told = await _run_until_told(node)
+        finally:
+            following.cancel()
+        if not told:
+            log.error("NautilusTrader's node ended by itself; its own log says why")
+        return told
+
+    def _build_node(self, http: BinanceHttpClient, actor: EventActor) -> TradingNode:
+        node = TradingNode(config=_config(self._settings), loop=asyncio.get_running_loop())
+        node.add_data_client_factory(CLIENT_ID.value, client_factory(http, self._metrics, self._timing, self._adopt))
+        node.trader.add_actor(actor)
         node.build()
         return node
 
@@ -127,16 +136,76 @@ class Producer:
             self._client.resync(symbol, reason)
 
     def _health(self) -> Health:
+        publisher, latency = self._publisher, self._publisher.latency
         return assess(
             exchange_connected=self._client is not None and self._client.streams_connected(),
-            kafka_reachable=self._publisher.reachable,
-            queue_depth=self._publisher.waiting,
+            kafka_reachable=publisher.reachable,
+            queue_depth=publisher.waiting,
             queue_limit=self._settings.producer_queue_limit,
-            symbols={
-                symbol: SymbolHealth(age, self._metrics.resyncs(symbol))
-                for symbol, age in self._arrivals.ages_ms().items()
-            },
+            publish_ms=None if latency is None else round(latency * 1000),
+            oldest_waiting_ms=int(publisher.oldest_age * 1000),
+            symbols={symbol: self._symbol_health(symbol, age) for symbol, age in self._arrivals.ages_ms().items()},
+            refused=self._refused(),
             silent_after_ms=self._settings.down_after_ms,
+        )
+
+    def _symbol_health(self, symbol: str, age: int | None) -> SymbolHealth:
+        resyncs = self._metrics.resyncs(symbol)
+        book = self._books().get(symbol)
+        if book is None:
+            return SymbolHealth(event_age_ms=age, resyncs=resyncs)
+        return SymbolHealth(
+            event_age_ms=age,
+            resyncs=resyncs,
+            book_known=book.update_id is not None,
+            book_unknown_ms=int(book.unknown_for * 1000),
+            best_compared=book.truth.compared,
+            best_equal=book.truth.equal,
+        )
+
+    def _refused(self) -> dict[str, str]:
+        return {} if self._symbols is None else self._symbols.refused
+
+    def _books(self) -> dict[str, FollowedBook]:
+        return {} if self._client is None else {book.symbol: book for book in self._client.books}
+
+    def _watch(self) -> None:
+        """Show what is kept elsewhere as metrics."""
+        metrics, publisher = self._metrics, self._publisher
+        metrics.watch("queue_depth", "Events not yet acknowledged by Kafka", lambda: publisher.waiting)
+        metrics.watch("oldest_waiting_seconds", "Age of the oldest of them", lambda: publisher.oldest_age)
+        metrics.watch("kafka_up", "Whether Kafka answers", lambda: publisher.reachable)
+        metrics.watch(
+            "exchange_up",
+            "Whether all streams of the exchange come in",
+            lambda: self._client is not None and self._client.streams_connected(),
+        )
+        metrics.watch_symbols(
+            "event_age_seconds",
+            "Time since the newest event arrived",
+            lambda: {symbol: age / 1000 for symbol, age in self._arrivals.ages_ms().items() if age is not None},
+        )
+        metrics.watch_symbols(
+            "symbol_refused",
+            "Symbols that are wanted and not subscribed to; /health says why",
+            lambda: dict.fromkeys(self._refused(), 1.0),
+        )
+        metrics.watch_symbols(
+            "book_known",
+            "Whether the book is known",
+            lambda: {symbol: float(book.update_id is not None) for symbol, book in self._books().items()},
+        )
+        metrics.watch_symbols(
+            "best_compared_total",
+            "Comparisons of the best bid and ask with the exchange's own",
+            lambda: {symbol: book.truth.compared for symbol, book in self._books().items()},
+            counts=True,
+        )
+        metrics.watch_symbols(
+            "best_equal_total",
+            "Comparisons that were equal",
+            lambda: {symbol: book.truth.equal for symbol, book in self._books().items()},
+            counts=True,
         )
 
 

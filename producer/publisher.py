@@ -14,22 +14,22 @@ or trade id shows it. Events never overtake one another.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
-from aiokafka.partitioner import DefaultPartitioner
 
 from producer import backoff
-from producer.admission import Admission
+from producer.compression import CODEC, use_fastest_gzip
+from producer.event_queue import EventQueue, Lane
 from producer.metrics import Metrics
 from producer.wire import Kind
 
 LINGER: Final = 0.005
-BATCH_BYTES: Final = 512 * 1024  # brokers refuse batches above 1 MB by default
+FULL: Final = 200  # events that are worth a batch at once; when the loop is late, so is every wait on it
+BATCH_BYTES: Final = 512 * 1024  # before compression; brokers refuse batches above 1 MB by default
 MAX_EVENT_BYTES: Final = 1_000_000
 REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_FIRST: Final = 0.2
@@ -39,27 +39,6 @@ OUTAGE_LOOK: Final = 0.5
 CLOSE_TIMEOUT: Final = 2.0
 
 log = logging.getLogger(__name__)
-
-_Record = tuple[bytes, bytes]
-_partition: Final = DefaultPartitioner()  # murmur2 of the key, like every Kafka client's default
-
-
-class _Lane:
-    """Events of one partition, oldest first."""
-
-    def __init__(self) -> None:
-        self.records: deque[_Record] = deque()
-        self.filled = asyncio.Event()
-
-    def add(self, record: _Record) -> None:
-        self.records.append(record)
-        self.filled.set()
-
-    def drop_oldest(self, count: int) -> None:
-        for _ in range(count):
-            self.records.popleft()
-        if not self.records:
-            self.filled.clear()
 
 
 class Publisher:
@@ -71,30 +50,35 @@ class Publisher:
         """Let at most `limit` events wait; call `lost(symbol, reason)` when a book must be fetched anew."""
         self._brokers = brokers
         self._topic = topic
-        self._limit = limit
         self._lost = lost
         self._metrics = metrics
-        self._admission = Admission(limit)
-        self._refused = 0
-        self._waiting = 0
-        self._flushed = asyncio.Event()
-        self._flushed.set()
-        # One lane until Kafka has said how many partitions there are.
-        self._lanes = [_Lane()]
-        self._routes: dict[bytes, _Lane] = {}
+        self._queue = EventQueue(limit, metrics)
         self._in_session = False
         self._answered_at = time.monotonic()
+        self._latency: float | None = None
         self._task: asyncio.Task[None] | None = None
+        use_fastest_gzip()
 
     @property
     def waiting(self) -> int:
         """Events that Kafka has not acknowledged."""
-        return self._waiting
+        return self._queue.waiting
 
     @property
     def reachable(self) -> bool:
         """Whether Kafka answers."""
-        return self._in_session and (not self._waiting or time.monotonic() - self._answered_at < SILENCE)
+        return self._in_session and (not self.waiting or time.monotonic() - self._answered_at < SILENCE)
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from `put` to acknowledgement for the oldest event of the newest batch."""
+        return self._latency
+
+    @property
+    def oldest_age(self) -> float:
+        """For how many seconds the oldest event has waited; 0 where none waits."""
+        oldest = self._queue.oldest()
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     def start(self) -> None:
         """Begin to connect; events may be put before and while there is no connection."""
@@ -104,13 +88,13 @@ class Publisher:
         """Send what waits, for at most `limit_sec` seconds; return how many events could not be sent."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_sec):
-                await self._flushed.wait()
+                await self._queue.empty.wait()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        if self._waiting:
-            log.error("%d events could not be brought to Kafka within %.1f s", self._waiting, limit_sec)
-        return self._waiting
+        if self.waiting:
+            log.error("%d events could not be brought to Kafka within %.1f s", self.waiting, limit_sec)
+        return self.waiting
 
     def put(self, symbol: str, kind: Kind, event: bytes) -> None:
         """Queue an event, or turn it away where there is no room (see `producer.admission`).
@@ -120,36 +104,7 @@ class Publisher:
         """
         if len(event) > MAX_EVENT_BYTES:
             raise ValueError(f"event of {len(event)} bytes, at most {MAX_EVENT_BYTES} are allowed")
-        if not self._admission.admits(symbol, kind, self._waiting):
-            self._refuse(symbol, kind)
-            return
-        key = symbol.encode()
-        self._lane(key).add((key, event))
-        self._waiting += 1
-        self._flushed.clear()
-
-    def _refuse(self, symbol: str, kind: Kind) -> None:
-        self._metrics.dropped(symbol, kind)
-        if not self._refused:
-            log.error("queue to Kafka is full: %d events wait, dropping events of %s", self._waiting, symbol)
-        self._refused += 1
-
-    def _lane(self, key: bytes) -> _Lane:
-        lane = self._routes.get(key)
-        if lane is None:
-            partitions = range(len(self._lanes))
-            lane = self._routes[key] = self._lanes[_partition(key, partitions, partitions)]
-        return lane
-
-    def _set_lanes(self, count: int) -> None:
-        """Spread what waits over `count` partitions; a symbol's events share a lane before and after."""
-        if count == len(self._lanes):
-            return
-        waiting = [record for lane in self._lanes for record in lane.records]
-        self._lanes = [_Lane() for _ in range(count)]
-        self._routes.clear()
-        for record in waiting:
-            self._lane(record[0]).add(record)
+        self._queue.put(symbol, kind, event, time.monotonic())
 
     async def _run(self) -> None:
         delays = backoff.delays(RETRY_FIRST, RETRY_LONGEST)
@@ -169,35 +124,40 @@ class Publisher:
             bootstrap_servers=self._brokers,
             acks="all",
             enable_idempotence=True,
+            compression_type=CODEC,
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
             await producer.start()
-            self._set_lanes(len(await producer.partitions_for(self._topic)))
-            log.info("connected to Kafka at %s, %d partitions", self._brokers, len(self._lanes))
+            self._queue.spread(len(await producer.partitions_for(self._topic)))
+            lanes = self._queue.lanes
+            log.info("connected to Kafka at %s, %d partitions", self._brokers, len(lanes))
             self._in_session = True
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tell_outages())
-                for partition, lane in enumerate(self._lanes):
+                for partition, lane in enumerate(lanes):
                     tasks.create_task(self._send(producer, partition, lane))
         finally:
             self._in_session = False
             await _close(producer)
 
-    async def _send(self, producer: Any, partition: int, lane: _Lane) -> None:
+    async def _send(self, producer: Any, partition: int, lane: Lane) -> None:
         while True:
             await lane.filled.wait()
-            await asyncio.sleep(LINGER)
+            if len(lane.records) < FULL:
+                await asyncio.sleep(LINGER)
+            if not lane.records:
+                continue
             batch = producer.create_batch()
-            for key, event in lane.records:
-                if batch.append(timestamp=None, key=key, value=event) is None:
+            for record in lane.records:
+                if batch.append(timestamp=None, key=record.key, value=record.event) is None:
                     break
-            count = batch.record_count()
+            count = lane.sending = batch.record_count()
+            oldest = lane.records[0].put_at
             batch.close()
             await (await producer.send_batch(batch, self._topic, partition=partition))
-            lane.drop_oldest(count)
-            self._acknowledged(count)
+            self._acknowledged(lane, count, oldest)
 
     async def _tell_outages(self) -> None:
         answering = True
@@ -205,20 +165,13 @@ class Publisher:
             await asyncio.sleep(OUTAGE_LOOK)
             if self.reachable != answering:
                 answering = not answering
-                log.error(
-                    "Kafka %s, %d events wait", "answers again" if answering else "does not answer", self._waiting
-                )
+                log.error("Kafka %s, %d events wait", "answers again" if answering else "does not answer", self.waiting)
 
-    def _acknowledged(self, count: int) -> None:
+    def _acknowledged(self, lane: Lane, count: int, oldest: float) -> None:
         self._answered_at = time.monotonic()
-        self._metrics.published(count)
-        self._waiting -= count
-        if not self._waiting:
-            self._flushed.set()
-        if self._refused and self._waiting <= self._limit // 2:
-            log.error("queue to Kafka has room again, %d events were dropped", self._refused)
-            self._refused = 0
-        for symbol in self._admission.recovered(self._waiting):
+        self._latency = self._answered_at - oldest
+        self._metrics.published(count, self._latency)
+        for symbol in self._queue.acknowledged(lane, count):
             self._lost(symbol, "queue_full")
 
     def _report(self, error: BaseException) -> None:
@@ -228,7 +181,7 @@ class Publisher:
         if isinstance(error, UnknownTopicOrPartitionError):
             log.error("topic %s does not exist at %s; `context8 topics` creates it", self._topic, self._brokers)
         else:
-            log.error("no session with Kafka at %s, %d events wait: %r", self._brokers, self._waiting, error)
+            log.error("no session with Kafka at %s, %d events wait: %r", self._brokers, self.waiting, error)
 
 
 async def _close(producer: Any) -> None:

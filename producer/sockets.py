@@ -1,75 +1,115 @@
-"""The WebSocket connections to the exchange: NautilusTrader's, made fit for many symbols and bad days.
+"""The connections to the exchange in place of NautilusTrader's, made fit for many symbols and bad days.
 
-- Subscriptions that come together go out together. The stock client sends a message for each stream, and
-  Binance ends a connection that sends more than 5 a second.
-- A connection that cannot be made is tried again. The stock client gives up, and everybody who subscribes
-  later waits for it for ever.
-- A reconnect is dealt with on the event loop's thread. The Rust library reports it from a thread of its own,
-  and the stock client creates tasks there.
+Changes that come together go out together: the stock client sends a message for each stream, and Binance ends a
+connection that sends more than 5 a second. New streams go where there is room, and a connection without streams is
+closed. Each connection looks after itself (`producer.connection`), so one that is lost costs only its own streams.
 """
 
 import asyncio
-import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from nautilus_trader.adapters.binance.websocket.client import BinanceWebSocketClient
-from nautilus_trader.core.nautilus_pyo3 import WebSocketClientError
 
-from producer import backoff
+from producer.connection import Connection
+from producer.timing import Timing
 
 GATHER: Final = 0.1
-RETRY_FIRST: Final = 0.5
-RETRY_LONGEST: Final = 30.0
-
-log = logging.getLogger(__name__)
 
 
 class StreamSockets(BinanceWebSocketClient):
-    """Connections of up to 200 streams each."""
+    """Connections of up to 200 streams each; `subscribe_...` name the streams and do not wait."""
 
-    def __init__(self, **stock: Any) -> None:
-        """Take the arguments of NautilusTrader's client."""
-        super().__init__(**stock)
-        self._wanted: list[str] = []
-        self._gathering: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        *,
+        ready: Callable[[Sequence[str]], None],
+        lost: Callable[[Sequence[str], str], None],
+        timing: Timing,
+        **stock: Any,
+    ) -> None:
+        """Call `ready(streams)` and `lost(streams, reason)`; `stock` is for NautilusTrader's client."""
+        super().__init__(handler_reconnect=None, **stock)
+        self._ready = ready
+        self._lost = lost
+        self._timing = timing
+        self._added: list[str] = []
+        self._removed: list[str] = []
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._connections: list[Connection] = []
+        self._gathering: asyncio.TimerHandle | None = None
 
     def connected(self) -> bool:
-        """Whether there are connections and none is down."""
-        # While a connection is being made anew it still calls itself active.
-        return bool(self._clients) and all(
-            socket is not None and socket.is_active() and not socket.is_reconnecting()
-            for socket in self._clients.values()
-        )
+        """Whether there are connections and all of them are ready."""
+        return bool(self._connections) and all(connection.is_ready for connection in self._connections)
+
+    async def disconnect(self) -> None:
+        """Close all connections for good."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+        connections, self._connections = self._connections, []
+        await asyncio.gather(*self._stopping, *(connection.stop() for connection in connections))
+
+    def renew(self, stream: str) -> None:
+        """Ask anew for a stream that has fallen silent while others of its connection go on."""
+        for connection in self._connections:
+            if stream in connection.streams:
+                connection.renew(stream)
 
     async def _subscribe(self, stream: str) -> None:
         if stream in self._streams:
             return
         self._streams.append(stream)
-        self._wanted.append(stream)
+        if stream in self._removed:
+            self._removed.remove(stream)
+        else:
+            self._added.append(stream)
+        self._gather()
+
+    async def _unsubscribe(self, stream: str) -> None:
+        if stream not in self._streams:
+            return
+        self._streams.remove(stream)
+        if stream in self._added:
+            self._added.remove(stream)
+        else:
+            self._removed.append(stream)
+        self._gather()
+
+    def _gather(self) -> None:
         if self._gathering is None:
-            self._gathering = asyncio.create_task(self._subscribe_together())
-            self._tasks.add(self._gathering)
-        # Shielded, so that one who gives up does not take the others' subscriptions along.
-        await asyncio.shield(self._gathering)
+            self._gathering = self._loop.call_later(GATHER, self._change_together)
 
-    async def _subscribe_together(self) -> None:
-        await asyncio.sleep(GATHER)
-        wanted, self._wanted, self._gathering = self._wanted, [], None
-        for start in range(0, len(wanted), self.MAX_SUBSCRIPTIONS_PER_CLIENT):
-            client_id = self._next_client_id
-            self._next_client_id += 1
-            await self._connect_client(client_id, wanted[start : start + self.MAX_SUBSCRIPTIONS_PER_CLIENT])
+    def _change_together(self) -> None:
+        added, self._added = self._added, []
+        removed, self._removed = set(self._removed), []
+        self._gathering = None
+        for connection in list(self._connections):
+            room = self.MAX_SUBSCRIPTIONS_PER_CLIENT - len(set(connection.streams) - removed)
+            fitting, added = added[:room], added[room:]
+            if fitting:
+                connection.add(fitting)
+            if gone := [stream for stream in connection.streams if stream in removed]:
+                self._remove(connection, gone)
+        for start in range(0, len(added), self.MAX_SUBSCRIPTIONS_PER_CLIENT):
+            self._connect_to(added[start : start + self.MAX_SUBSCRIPTIONS_PER_CLIENT])
 
-    async def _connect_client(self, client_id: int, streams: list[str]) -> None:
-        self._clients[client_id] = None
-        for delay in backoff.delays(RETRY_FIRST, RETRY_LONGEST):
-            try:
-                await super()._connect_client(client_id, streams)
-            except WebSocketClientError as error:
-                log.warning("no connection to %s, next try in %.1f s: %s", self.url, delay, error)
-                await asyncio.sleep(delay)
-            else:
-                return
+    def _remove(self, connection: Connection, gone: Sequence[str]) -> None:
+        if len(gone) < len(connection.streams):
+            connection.remove(gone)
+            return
+        self._connections.remove(connection)
+        stopping = self._loop.create_task(connection.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
 
-    def _handle_reconnect(self, client_id: int) -> None:
-        self._loop.call_soon_threadsafe(super()._handle_reconnect, client_id)
+    def _connect_to(self, streams: Sequence[str]) -> None:
+        connection = Connection(
+            self._base_url,
+            streams,
+            received=self._handler,
+            ready=self._ready,
+            lost=self._lost,
+            timing=self._timing,
+        )
+        self._connections.append(connection)

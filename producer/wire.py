@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
+import msgspec
+
 from app.microstructure.rfc3339 import format_nanos
 
 VENUE: Final = "BINANCE"
@@ -58,6 +60,32 @@ def deltas(
         f'{_envelope(symbol, Kind.DIFF.value, ts_event, ts_init)}{{"first_update_id":{first_update_id},'
         f'"final_update_id":{final_update_id},"snapshot":{"true" if snapshot else "false"},'
         f'"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}}}'
+    ).encode()
+
+
+class _Ids(msgspec.Struct):
+    first_update_id: int
+    snapshot: bool
+
+
+class _Deltas(msgspec.Struct):
+    symbol: str
+    ts_event: str
+    ts_init: str
+    payload: _Ids
+
+
+_decode_deltas: Final = msgspec.json.Decoder(_Deltas).decode
+
+
+def not_known(event: bytes) -> bytes:
+    """Return what says that the book is not known from just before this `order_book_deltas` on."""
+    was = _decode_deltas(event)
+    update_id = was.payload.first_update_id - (not was.payload.snapshot)
+    return (
+        f'{{"symbol":"{was.symbol}","venue":"{VENUE}","type":"{Kind.DIFF.value}","ts_event":"{was.ts_event}",'
+        f'"ts_init":"{was.ts_init}","payload":{{"first_update_id":{update_id},"final_update_id":{update_id},'
+        f'"snapshot":true,"bids":[],"asks":[]}}}}'
     ).encode()
 
 

@@ -1,29 +1,45 @@
-"""The demo on the terminal: a live table of reports, and the summary at the end."""
+"""Reports on the terminal: a live table of them, and the demo's summary at its end."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from rich.markup import escape
 from rich.table import Table
 
-from app.stack.samples import Samples
+if TYPE_CHECKING:
+    from app.stack.samples import Samples  # brings NumPy, which watching a reader does not need
 
 _NUMBERS = ("symbol", "bid", "ask", "bps", "imb.", "trades/s", "flow", "age ms")
 _STATUS_STYLE = {"ok": "green", "degraded": "yellow", "down": "red"}
 
 
-def live_table(samples: Mapping[str, Samples]) -> Table:
+class HasLatest(Protocol):
+    """Whatever knows the newest report of a symbol, `None` if there is none."""
+
+    @property
+    def latest(self) -> dict[str, Any] | None:
+        """The report."""
+
+
+class Seen(NamedTuple):
+    """A report by itself."""
+
+    latest: dict[str, Any] | None
+
+
+def live_table(samples: Mapping[str, HasLatest]) -> Table:
     """Return the newest report of each symbol as a table that fits into 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in _NUMBERS:
         table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
-    for heading in ("status", "writer"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("writer", overflow="fold")  # the only one that may give way: its numbers can be long
     for symbol, sample in samples.items():
         table.add_row(symbol, *(_cells(sample.latest) if sample.latest else ["…"]))
     return table
 
 
-def summary_table(samples: Mapping[str, Samples]) -> Table:
+def summary_table(samples: Mapping[str, "Samples"]) -> Table:
     """Return the figures of each symbol as a table."""
     table = Table(title="summary", title_justify="left")
     table.add_column("symbol")
@@ -45,6 +61,7 @@ def summary_table(samples: Mapping[str, Samples]) -> Table:
 
 def _cells(report: dict[str, Any]) -> list[str]:
     status = report["ingestion"]["status"]
+    health = f"[{_STATUS_STYLE[status]}]{'stale' if report['ingestion']['stale'] else status}"
     return [
         _level(report["best_bid"]),
         _level(report["best_ask"]),
@@ -53,8 +70,8 @@ def _cells(report: dict[str, Any]) -> list[str]:
         _number(report["flow"]["orders_per_sec"], 1),
         _number(report["flow"]["net_flow"], 2),
         str(report["data_age_ms"]),
-        f"[{_STATUS_STYLE[status]}]{status}" if report["provenance"]["book_ok"] else "[red]resync",
-        f"{report['writer']['nodeId']} #{report['writer']['writerToken']}",
+        health if report["provenance"]["book_ok"] else "[red]resync",
+        escape(f"{report['writer']['nodeId']} #{report['writer']['writerToken']}"),
     ]
 
 

@@ -39,12 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbols", type=_symbols, default=DEFAULT_SYMBOLS, metavar="A,B,…", help="what to show")
     parser.add_argument("--workers", type=_workers, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--tape", type=_tape, nargs="+", default=[], metavar="FILE", help="play recorded data")
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME@TIME[:SYMBOL],…",
+        help="play patterns in the simulated market, see context8 exchange",
+    )
     parser.add_argument("--port-base", type=int, metavar="N", help="move every port to the block that begins here")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if every symbol got fresh reports to the end, 1 otherwise."""
-    options = SystemOptions(args.symbols, tuple(args.tape), args.workers, args.port_base)
+    if args.scenario and args.tape:
+        print("context8 demo: --scenario does not work with --tape", file=sys.stderr)
+        return 2
+    options = SystemOptions(args.symbols, tuple(args.tape), args.workers, args.port_base, args.scenario)
     folder = Path(tempfile.mkdtemp(prefix="context8-demo-"))
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:

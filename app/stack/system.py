@@ -25,12 +25,17 @@ _PARTITIONS: Final = 8
 
 
 class SystemOptions(msgspec.Struct, frozen=True):
-    """What to run: a tape or, without one, a simulated market of `symbols`, and so many workers."""
+    """What to run: a tape or, without one, a simulated market of `symbols`, and so many workers.
+
+    Attributes:
+        scenario: what is played in the simulated market; the truth goes to `truth.jsonl` in the current folder.
+    """
 
     symbols: tuple[str, ...]
     tapes: tuple[Path, ...] = ()
     workers: int = 1
     port_base: int | None = None
+    scenario: str | None = None
 
 
 class System:
@@ -129,7 +134,10 @@ class System:
         port = ["--port", str(self.ports.exchange)]
         if self.options.tapes:
             return [*port, "--loop", "--tape", *map(str, self.options.tapes)]
-        return [*port, "--market", "sim", "--symbols", ",".join(self.options.symbols)]
+        market = [*port, "--market", "sim", "--symbols", ",".join(self.options.symbols)]
+        if self.options.scenario is None:
+            return market
+        return [*market, "--scenario", self.options.scenario, "--truth", str(Path.cwd() / "truth.jsonl")]
 
     def _command(self, name: str, *arguments: str, **env: str) -> Child:
         command = [sys.executable, "-m", "app.cli", *arguments]

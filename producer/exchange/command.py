@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from producer.exchange.market import Market
+    from producer.exchange.sim import SimMarket
 
 HELP: Final = "serve recorded or synthetic market data as Binance Spot does"
 
@@ -15,11 +16,13 @@ DEFAULT_PORT: Final = 9080
 DEFAULT_SYMBOLS: Final = "BTCUSDT,ETHUSDT"
 DEFAULT_SEED: Final = 7
 DEFAULT_RATE: Final = 200.0
+DEFAULT_SCENARIO_RATE: Final = 20.0  # in a faster market an iceberg's price is left before it is found
 DEFAULT_SPEED: Final = 1.0
 DEFAULT_START_DELAY: Final = 1.0
+DEFAULT_TRUTH: Final = Path("truth.jsonl")
 
 _TAPE_ONLY: Final = ("speed", "loop", "keep_times", "start_delay")
-_SIM_ONLY: Final = ("market", "symbols", "seed", "rate")
+_SIM_ONLY: Final = ("market", "symbols", "seed", "rate", "scenario", "truth")
 _RANGES: Final = {
     "port": (0, 65535),
     "speed": (0.01, 1000),
@@ -59,7 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sim.add_argument(
         "--rate",
         type=float,
-        help=f"trades and 100 ms book updates together, per second and symbol, on average (default: {DEFAULT_RATE:g})",
+        help=f"trades and 100 ms book updates together, per second and symbol, on average (default: {DEFAULT_RATE:g},"
+        f" with --scenario {DEFAULT_SCENARIO_RATE:g})",
+    )
+    sim.add_argument(
+        "--scenario",
+        metavar="NAME@TIME[:SYMBOL],…",
+        help="what happens when, such as spoofing@90s,flash_crash@3m:ETHUSDT; a wrong name lists all;"
+        " detectors learn for a minute first",
+    )
+    sim.add_argument(
+        "--truth", type=Path, metavar="FILE", help=f"what was played when, as JSON lines (default: {DEFAULT_TRUTH})"
     )
 
 
@@ -89,6 +102,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     for name in other:
         if getattr(args, name) is not None:
             raise UsageError(f"{_flag(name)} {problem} with --tape")
+    if args.truth and not args.scenario:
+        raise UsageError("--truth only works with --scenario")
     if args.loop and args.keep_times:
         raise UsageError("--loop does not work with --keep-times: event times would go back")
     for name, (least, most) in _RANGES.items():
@@ -140,9 +155,26 @@ def _sim_market(args: argparse.Namespace) -> tuple["Market", str]:
 
     symbols = list(dict.fromkeys((args.symbols or DEFAULT_SYMBOLS).split(",")))
     seed = DEFAULT_SEED if args.seed is None else args.seed
-    rate = args.rate or DEFAULT_RATE
-    market = SimMarket(symbols, seed=seed, rate=rate, start_ns=time.time_ns())
-    return market, f"{','.join(symbols)}, synthetic, seed {seed}, {rate:g} events/s each"
+    rate = args.rate or (DEFAULT_SCENARIO_RATE if args.scenario else DEFAULT_RATE)
+    start_ns = time.time_ns()
+    market = SimMarket(symbols, seed=seed, rate=rate, start_ns=start_ns)
+    source = f"{','.join(symbols)}, synthetic, seed {seed}, {rate:g} events/s each"
+    if args.scenario is None:
+        return market, source
+    return _staged(market, args, seed, start_ns), f"{source}; {args.scenario}, truth in {args.truth or DEFAULT_TRUTH}"
+
+
+def _staged(market: "SimMarket", args: argparse.Namespace, seed: int, start_ns: int) -> "Market":
+    from producer.exchange.scenario import TruthFile, parse
+    from producer.exchange.stage import ScenarioMarket
+
+    planned = parse(args.scenario, market.symbols())
+    path = args.truth or DEFAULT_TRUTH
+    try:
+        truth = TruthFile(path)
+    except OSError as error:
+        raise UsageError(f"--truth {path}: {error.strerror or error}") from None
+    return ScenarioMarket(market, planned, seed=seed, start_ns=start_ns, tell=truth.tell)
 
 
 async def _serve(market: "Market", source: str, host: str, port: int) -> int:

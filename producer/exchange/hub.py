@@ -42,10 +42,11 @@ class Session:
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._ready = asyncio.Event()
+        self._silent = False
 
     def push(self, frame: bytes) -> None:
         """Queue a frame; cut the client off where too much waits for it already."""
-        if self._transport.is_closing():
+        if self._silent or self._transport.is_closing():
             return
         self._pending.append(frame)
         self._pending_bytes += len(frame)
@@ -75,6 +76,21 @@ class Session:
             if sent % _BURST == 0:
                 await asyncio.sleep(0)  # a send that need not wait does not let others run
 
+    def reset(self) -> None:
+        """End the connection without a goodbye."""
+        self._transport.abort()
+
+    def mute(self) -> None:
+        """Send nothing any more; pings are still answered."""
+        self._silent = True
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def half_open(self) -> None:
+        """Neither send nor read any more, as if the line were cut somewhere on the way."""
+        self.mute()
+        self._transport.pause_reading()
+
     async def close(self) -> None:
         """Say goodbye, and hang up on a client that does not answer."""
         try:
@@ -92,6 +108,7 @@ class Hub:
     def __init__(self) -> None:
         self._sessions: set[Session] = set()
         self._listeners: dict[str, dict[Session, None]] = {}
+        self._stalled: set[tuple[Session, str]] = set()
 
     def __contains__(self, stream: object) -> bool:
         return stream in self._listeners
@@ -111,7 +128,12 @@ class Hub:
         wanted = session.subscriptions.streams
         self._forget(session, kept=wanted)
         self._sessions.add(session)
-        added = [stream for stream in wanted if session not in self._listeners.get(stream, ())]
+        self._stalled = {(one, stream) for one, stream in self._stalled if one is not session or stream in wanted}
+        added = [
+            stream
+            for stream in wanted
+            if session not in self._listeners.get(stream, ()) and (session, stream) not in self._stalled
+        ]
         for stream in added:
             self._listeners.setdefault(stream, {})[session] = None
         return bool(added)
@@ -119,7 +141,27 @@ class Hub:
     def remove(self, session: Session) -> None:
         """Forget a session."""
         self._sessions.discard(session)
+        self._stalled = {(one, stream) for one, stream in self._stalled if one is not session}
         self._forget(session, kept=())
+
+    def reset(self) -> None:
+        """End every connection without a goodbye."""
+        for session in self._sessions:
+            session.reset()
+
+    def mute(self) -> None:
+        """Let the connections of now carry nothing but pings and pongs."""
+        for session in self._sessions:
+            session.mute()
+
+    def half_open(self) -> None:
+        """Let the connections of now carry nothing at all."""
+        for session in self._sessions:
+            session.half_open()
+
+    def stall(self, stream: str) -> None:
+        """Let the stream go silent for its listeners, until they subscribe to it anew."""
+        self._stalled |= {(session, stream) for session in self._listeners.pop(stream, ())}
 
     async def close(self) -> None:
         """End every connection."""

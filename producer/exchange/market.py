@@ -38,3 +38,6 @@ class Market(Protocol):
         What a stream carries does not depend on which others are wanted. Time that stands still or goes back
         yields nothing. The iterator must be used up before the next call.
         """
+
+    def close(self) -> None:
+        """Take note that nobody will advance it any more."""

@@ -77,6 +77,9 @@ class TapeMarket:
         if self._timeline is None:
             self._start_ns = now_ns + self._start_delay_ns
 
+    def close(self) -> None:
+        """Leave the tape where it is."""
+
     def advance(self, now_ns: int, wanted: Container[str]) -> Iterator[Message]:
         """Play what is due by `now_ns`."""
         if self._timeline is None:

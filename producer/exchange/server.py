@@ -1,8 +1,9 @@
 """A market on a port: REST and WebSocket side by side, and the task that moves the market on.
 
 `/stream?streams=a/b` sends wrapped messages, `/ws/a/b` raw ones; both take SUBSCRIBE and its like. One task
-tells the market the time every few milliseconds and hands what it yields to the hub. Listens on loopback
-only: it speaks for an exchange that it is not.
+tells the market the time every few milliseconds and hands what it yields to the hub. What goes wrong on the
+way, on request, is in `faults` (`POST /faults`). Listens on loopback only: it speaks for an exchange that it
+is not.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Final, Self
 from aiohttp import WSMsgType, web
 
 from producer.exchange.control import RequestError, Subscriptions
+from producer.exchange.faults import Faults
 from producer.exchange.hub import MAX_PENDING_BYTES, Hub, Session
 from producer.exchange.market import Market
 from producer.exchange.rest import RestApi
@@ -45,7 +47,7 @@ class ExchangeServer:
     """Serves a market while it is entered (`async with`), or between `start` and `stop`.
 
     Port 0 takes a free one; `port`, `http_url` and `ws_url` are known once it has started. `clock` gives
-    nanoseconds since the Unix epoch.
+    nanoseconds since the Unix epoch. `faults` is what goes wrong.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ExchangeServer:
         self._clock = clock
         self._max_pending_bytes = max_pending_bytes
         self._hub = Hub()
+        self.faults = Faults(self._hub)
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._pump_task: asyncio.Task[None] | None = None
 
@@ -107,6 +110,7 @@ class ExchangeServer:
             await asyncio.wait([self._pump_task])
         await self._hub.close()
         await self._runner.cleanup()
+        self._market.close()
         if self._pump_task is not None and not self._pump_task.cancelled():
             self._pump_task.result()
 
@@ -125,8 +129,9 @@ class ExchangeServer:
         await self.stop()
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self.faults.middleware])
         app.add_routes(RestApi(self._market, self._clock).routes())
+        app.add_routes(self.faults.routes())
         app.add_routes(
             [
                 web.get("/stream", self._combined),
@@ -170,7 +175,8 @@ class ExchangeServer:
 
     async def _pump(self) -> None:
         while True:
-            for count, message in enumerate(self._market.advance(self._clock(), self._hub), start=1):
+            messages = self.faults.pass_on(self._market.advance(self._clock(), self._hub))
+            for count, message in enumerate(messages, start=1):
                 self._hub.publish(message)
                 if count % _BURST == 0:
                     await asyncio.sleep(0)

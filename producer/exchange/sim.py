@@ -122,8 +122,15 @@ class SimMarket:
         """Return a symbol's book as it is."""
         return self._sims[symbol].feed.book.depth(limit)
 
+    def feed(self, symbol: str) -> Feed:
+        """Return a symbol's book and streams, for a market that wraps this one."""
+        return self._sims[symbol].feed
+
     def subscribed(self, now_ns: int) -> None:
         """Trade on: this market waits for nobody."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def advance(self, now_ns: int, wanted: Container[str]) -> Iterator[Message]:
         """Trade until `now_ns`, all symbols in order of time."""

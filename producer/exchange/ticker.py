@@ -49,6 +49,11 @@ class RollingTicker:
             self._count += minute.trade_count
             self._last_trade_id = minute.first_trade_id + minute.trade_count - 1
 
+    @property
+    def last_trade_id(self) -> int:
+        """The newest trade's id, -1 before the first."""
+        return self._last_trade_id
+
     def add_trade(self, time_ms: int, trade_id: int, price: int, quantity: int) -> None:
         """Count one trade; times and ids must not fall."""
         start_ms = time_ms - time_ms % MINUTE_MS

@@ -18,6 +18,7 @@ def test_after_a_diff_was_turned_away_diffs_wait_for_a_snapshot() -> None:
     admission = Admission(limit=10)
     assert not admission.admits(BTC, Kind.DIFF, waiting=10)
     assert not admission.admits(BTC, Kind.DIFF, waiting=0)
+    assert not admission.admits(BTC, Kind.DEPTH, waiting=0), "it would only fill the queue again"
     assert admission.admits(BTC, Kind.TRADE, waiting=0)
     assert admission.admits(ETH, Kind.DIFF, waiting=0)
     assert admission.admits(BTC, Kind.SNAPSHOT, waiting=0)

@@ -84,7 +84,7 @@ class LossyMarket(RuleBasedStateMachine):
         self.sync: BookSync[Diff, Snapshot] = BookSync(buffer_limit=4)
         self.reader = Reader()
         self.sent: list[Diff] = []
-        self.asked = False
+        self.asked = self.stopped = False
         self.take(self.sync.lose("start"))
 
     def take(self, steps: Steps) -> None:
@@ -118,22 +118,40 @@ class LossyMarket(RuleBasedStateMachine):
         self.asked = False
         self.take(self.sync.on_snapshot(self.exchange.snapshot(age)))
 
+    @precondition(lambda self: not self.stopped)
     @rule()
     def book_is_given_up(self) -> None:
-        self.take(self.sync.lose("reconnect"))
+        self.take(self.sync.lose("queue_full"))
         assert self.reader.book is None
+
+    @rule()
+    def stream_ends(self) -> None:
+        self.asked, self.stopped = False, True  # the request under way is ended with it
+        self.take(self.sync.stop("disconnect"))
+        assert self.reader.book is None
+        assert not self.asked
+
+    @precondition(lambda self: self.stopped)
+    @rule(missed=st.booleans())
+    def stream_begins_again(self, missed: bool) -> None:
+        self.stopped = False
+        if missed and len(self.exchange.history) - 1 > self.exchange.published_to:
+            self.exchange.publish()
+        self.take(self.sync.start())
 
     @invariant()
     def the_book_is_right_or_unknown(self) -> None:
         if self.reader.book is None:
             assert self.sync.update_id is None
-            assert self.asked, "nothing would ever bring the book back"
+            assert self.asked or self.stopped, "nothing would ever bring the book back"
         else:
             assert self.sync.update_id == self.reader.update_id
             assert self.reader.book == self.exchange.history[self.reader.update_id]
 
     def teardown(self) -> None:
         # Whatever happened: an undisturbed market and snapshots as asked for bring the book back.
+        if self.stopped:
+            self.stream_begins_again(missed=True)
         self.exchange.change(0, 9)
         for quantity in range(2 * BEHIND_LIMIT):
             self.exchange.change(1, quantity)
@@ -202,6 +220,22 @@ def test_a_second_loss_during_a_resync_asks_for_no_second_snapshot() -> None:
     sync = known_at(100)
     assert sync.lose("reconnect") == [Unknown("reconnect", 100), Fetch()]
     assert sync.lose("queue_full") == [Unknown("queue_full", 100)]
+
+
+def test_nothing_is_asked_for_between_the_end_of_a_stream_and_its_new_beginning() -> None:
+    sync = known_at(100)
+    sync.lose("queue_full")
+    assert sync.stop("disconnect") == [Unknown("disconnect", 100)]
+    assert sync.on_snapshot(Snapshot(120)) == [], "asked for before the stream ended"
+    assert sync.on_diff(Diff(150, 152)) == []
+    assert sync.start() == [Fetch()]
+    assert sync.on_snapshot(Snapshot(151)) == [Replace(Snapshot(151), Diff(150, 152)), Apply(Diff(150, 152))]
+
+
+def test_a_book_that_begins_is_announced_as_unknown_once() -> None:
+    sync: BookSync[Diff, Snapshot] = BookSync()
+    assert sync.start() == [Unknown("start", 0), Fetch()]
+    assert sync.start() == []
 
 
 def test_a_gap_among_the_diffs_kept_leaves_only_those_behind_it() -> None:

@@ -1,7 +1,6 @@
 """The data client on NautilusTrader's real message bus; REST is a real server that answers as it is told."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,20 +9,20 @@ from typing import Any
 import pytest
 from aiohttp import web
 from nautilus_trader.adapters.binance.config import BinanceDataClientConfig
-from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
-from nautilus_trader.model.data import CustomData, OrderBookDeltas, TradeTick
+from nautilus_trader.model.data import CustomData, TradeTick
 from nautilus_trader.model.identifiers import TraderId
 
-from producer import client as client_module
 from producer.client import BookDataClient, client_factory
 from producer.depth import BookDepth
 from producer.metrics import Metrics
+from producer.rest_limits import limited_http
+from producer.timing import Timing
+from support.binance import E, books, diff, ticker, top, trade
 
 Until = Callable[..., Awaitable[None]]
 
-E = 1_723_161_255_208
 MS = 1_000_000
 
 
@@ -33,12 +32,15 @@ class DepthServer:
     def __init__(self) -> None:
         self.answers: dict[str, list[int | web.Response]] = {}
         self.asked: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
         self.url = ""
 
     async def depth(self, request: web.Request) -> web.Response:
         symbol = request.query["symbol"]
         self.asked.append(symbol)
         assert request.query["limit"] == "1000"
+        await self.open.wait()
         answer = self.answers[symbol].pop(0)
         if isinstance(answer, web.Response):
             return answer
@@ -69,17 +71,14 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def client(
-    rest: DepthServer, received: list[Any], metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[BookDataClient]:
-    monkeypatch.setattr(client_module, "RETRY_FIRST", 0.01)
-    monkeypatch.setattr(client_module, "RETRY_LONGEST", 0.02)
+async def client(rest: DepthServer, received: list[Any], metrics: Metrics) -> AsyncIterator[BookDataClient]:
+    timing = Timing(snapshot_first=0.01, snapshot_longest=0.02, first_diff=0.2, behind=0.1)
     clock = LiveClock()
     bus = MessageBus(TraderId("TESTER-001"), clock)
     bus.register("DataEngine.process", received.append)
     made: list[BookDataClient] = []
-    http = BinanceHttpClient(clock, None, None, rest.url)
-    client_factory(http, metrics, made.append).create(
+    http = limited_http(rest.url, None, None, 5.0)
+    client_factory(http, metrics, timing, made.append).create(
         loop=asyncio.get_running_loop(),
         name="BINANCE",
         config=BinanceDataClientConfig(base_url_ws="ws://127.0.0.1:1"),
@@ -88,51 +87,12 @@ async def client(
         clock=clock,
     )
     yield made[0]
-    await made[0].cancel_pending_tasks()
-
-
-def diff(first: int, final: int, symbol: str = "BTCUSDT", event_time: int = E, price: str = "99.5") -> bytes:
-    return json.dumps(
-        {
-            "stream": f"{symbol.lower()}@depth@100ms",
-            "data": {
-                "e": "depthUpdate", "E": event_time, "s": symbol, "U": first, "u": final,
-                "b": [[price, "3.0"]], "a": [],
-            },
-        }
-    ).encode()  # fmt: skip
-
-
-def top(update_id: int, symbol: str = "BTCUSDT") -> bytes:
-    levels = {"lastUpdateId": update_id, "bids": [["99.5", "3.0"]], "asks": [["101.0", "2.0"]]}
-    return json.dumps({"stream": f"{symbol.lower()}@depth20@100ms", "data": levels}).encode()
-
-
-def trade(trade_id: int, event_time: int = E, symbol: str = "BTCUSDT") -> bytes:
-    data = {
-        "e": "trade", "E": event_time, "s": symbol, "t": trade_id, "p": "99.5", "q": "0.1",
-        "T": event_time - 1, "m": True, "M": True,
-    }  # fmt: skip
-    return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}).encode()
+    await made[0]._disconnect()
 
 
 def follow(client: BookDataClient, *symbols: str) -> None:
-    """Do what a subscription does once the first diff is there."""
-    for symbol in symbols:
-        market = client._market(symbol)
-        market.following = True
-        client._perform(market, market.sync.lose("start"))
-
-
-def books(received: list[Any], symbol: str = "BTCUSDT") -> list[tuple[str, int]]:
-    """What was sent on of the symbol's book, in short."""
-    found = []
-    for data in received:
-        if isinstance(data, OrderBookDeltas) and data.instrument_id.symbol.value == symbol:
-            names = [delta.action.name for delta in data.deltas]
-            kind = "unknown" if names == ["CLEAR"] else "snapshot" if names[0] == "CLEAR" else "diff"
-            found.append((kind, data.sequence))
-    return found
+    """Do what a connection does once the symbols' streams come in."""
+    client._streams_ready([f"{symbol.lower()}@depth@100ms" for symbol in symbols])
 
 
 async def test_a_book_begins_unknown_then_snapshot_then_the_diffs_that_continue_it(
@@ -187,12 +147,58 @@ async def test_several_causes_at_once_ask_for_one_snapshot(
     client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
 ) -> None:
     rest.answers["BTCUSDT"] = [100]
+    rest.open.clear()
     follow(client, "BTCUSDT")
+    await until(lambda: books(received) == [("unknown", 0)])
     client.resync("BTCUSDT", "queue_full")
-    await client._reconnect()
+    client.resync("BTCUSDT", "actor")
+    rest.open.set()
     await until(lambda: ("snapshot", 100) in books(received))
     assert books(received) == [("unknown", 0)] * 3 + [("snapshot", 100)]
     assert rest.asked == ["BTCUSDT"]
+
+
+async def test_a_lost_connection_costs_its_own_books_at_once_and_a_snapshot_is_fetched_when_it_is_back(
+    client: BookDataClient, rest: DepthServer, received: list[Any], metrics: Metrics, until: Until
+) -> None:
+    rest.answers = {"BTCUSDT": [100, 200], "ETHUSDT": [500]}
+    follow(client, "BTCUSDT")
+    follow(client, "ETHUSDT")
+    await until(lambda: len(books(received)) == 2 and len(books(received, "ETHUSDT")) == 2)
+    client._streams_lost(["btcusdt@trade", "btcusdt@depth@100ms"], "dropped")
+    assert books(received)[-1] == ("unknown", 100)
+    client.resync("BTCUSDT", "queue_full")
+    assert sorted(rest.asked) == ["BTCUSDT", "ETHUSDT"], "nothing is asked for while the stream is away"
+    follow(client, "BTCUSDT")
+    client._handle_ws_message(diff(199, 205))
+    await until(lambda: books(received)[-1] == ("diff", 205))
+    assert books(received)[2:] == [("unknown", 100), ("snapshot", 200), ("diff", 205)]
+    assert books(received, "ETHUSDT") == [("unknown", 0), ("snapshot", 500)]
+    name = "context8_producer_connections_lost_total"
+    assert metrics.registry.get_sample_value(name, {"reason": "dropped"}) == 1
+
+
+async def test_a_lost_ticker_stream_costs_the_comparison_and_not_the_book(
+    client: BookDataClient, rest: DepthServer, received: list[Any], until: Until
+) -> None:
+    rest.answers["BTCUSDT"] = [100]
+    follow(client, "BTCUSDT")
+    await until(lambda: len(books(received)) == 2)
+    client._handle_ws_message(ticker(100, "99.0", "1.0"))
+    for update_id in range(101, 110):
+        client._handle_ws_message(diff(update_id, update_id, price=f"99.{update_id}"))
+    client._streams_lost(["btcusdt@bookTicker"], "dropped")
+    client._handle_ws_message(ticker(110, "99.9", "3.0"))
+    (book,) = client.books
+    assert (book.truth.compared, book.truth.equal) == (1, 1)
+    assert book.update_id == 109
+
+
+async def test_trades_that_never_came_are_counted(client: BookDataClient, metrics: Metrics) -> None:
+    for trade_id in (7, 8, 12, 12, 11, 13):
+        client._handle_ws_message(trade(trade_id))
+    name, labels = "context8_producer_trades_missed_total", {"symbol": "BTCUSDT"}
+    assert metrics.registry.get_sample_value(name, labels) == 3
 
 
 async def test_a_book_that_is_not_followed_is_not_fetched(client: BookDataClient, rest: DepthServer) -> None:
@@ -223,12 +229,6 @@ async def test_a_message_that_is_not_understood_is_counted_and_its_diff_shows_as
     client._handle_ws_message(diff(103, 104))
     await until(lambda: books(received)[-1] == ("snapshot", 104))
     assert books(received)[2:] == [("unknown", 100), ("snapshot", 104)]
-
-
-async def test_the_answer_to_a_subscription_is_no_error(client: BookDataClient, metrics: Metrics) -> None:
-    client._handle_ws_message(b'{"result":null,"id":1}')
-    samples = [sample.name for family in metrics.registry.collect() for sample in family.samples]
-    assert "context8_errors_total" not in samples
 
 
 async def test_partial_depth_is_stamped_with_the_time_of_the_exchange(

@@ -5,248 +5,42 @@ import gzip
 import json
 import os
 import signal
-import sys
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, WSMsgType, web
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.intake import home_partition
 from app.microstructure import events, rfc3339
+from app.stack.errors import StackError
+from app.stack.kafka import KafkaBroker
 from app.stack.ports import free_ports
-from app.stack.process import Child
 from producer.exchange.replay import TapeMarket
 from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
 from producer.exchange.survey import survey
 from producer.exchange.tape import Record, read_tape
-from support.contracts import validate_event
+from support.producing import Level, create, follow, lossy_line, producing, read
 
 Until = Callable[..., Awaitable[None]]
 
 pytestmark = pytest.mark.stack
 
-ROOT = Path(__file__).parents[2]
-PARTITIONS = 4
 
-
-class LossyLine:
-    """A WebSocket proxy that loses single messages, or the connection, when told to."""
-
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
-        self._losing: set[str] = set()
-        self._sockets: set[web.WebSocketResponse] = set()
-        self.url = ""
-
-    def lose_next(self, stream: str) -> None:
-        """Lose the next message of `stream`."""
-        self._losing.add(stream)
-
-    @property
-    def lost_all(self) -> bool:
-        """Whether everything that was to be lost is."""
-        return not self._losing
-
-    async def cut(self) -> None:
-        """End every connection."""
-        for socket in list(self._sockets):
-            await socket.close()
-
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        client = web.WebSocketResponse()
-        await client.prepare(request)
-        self._sockets.add(client)
-        async with ClientSession() as session, session.ws_connect(f"{self._upstream}{request.path_qs}") as exchange:
-            back = asyncio.create_task(self._forward(exchange, client))
-            async for message in client:
-                if message.type is WSMsgType.TEXT:
-                    await exchange.send_str(message.data)
-            back.cancel()
-        self._sockets.discard(client)
-        return client
-
-    async def _forward(self, exchange: Any, client: web.WebSocketResponse) -> None:
-        async for message in exchange:
-            stream = json.loads(message.data).get("stream")
-            if stream in self._losing:
-                self._losing.discard(stream)
-            elif not client.closed:
-                await client.send_str(message.data)
-
-
-@asynccontextmanager
-async def lossy_line(upstream: str) -> AsyncIterator[LossyLine]:
-    line = LossyLine(upstream)
-    application = web.Application()
-    application.router.add_get("/stream", line.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    yield line
-    await line.cut()
-    await runner.cleanup()
-
-
-class ProducerProcess:
-    """`context8 producer` as a child process."""
-
-    def __init__(self, kafka: str, topic: str, http_url: str, ws_url: str, symbols: str, folder: Path) -> None:
-        (self.port,) = free_ports(1)
-        env = {
-            "KAFKA_BROKERS": kafka,
-            "EVENTS_TOPIC": topic,
-            "BINANCE_HTTP_URL": http_url,
-            "BINANCE_WS_URL": ws_url,
-            "PRODUCER_HTTP_PORT": str(self.port),
-        }
-        command = [sys.executable, "-m", "app.cli", "producer", "--symbols", symbols]
-        self.child = Child("producer", command, log=folder / "producer.log", env=env, cwd=ROOT)
-
-    async def health(self) -> dict[str, Any]:
-        """Return what /health says; nothing while nobody answers."""
-        try:
-            async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/health") as answer:
-                return dict(await answer.json())
-        except OSError:
-            return {}
-
-    async def counted(self) -> float:
-        """Return how many events were handed over so far."""
-        async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        counts = [line.rpartition(" ")[2] for line in lines if line.startswith("context8_producer_events_total{")]
-        return sum(map(float, counts))
-
-    async def resyncs(self, symbol: str) -> int:
-        """Return how often the symbol's book was given up."""
-        return int((await self.health())["symbols"][symbol]["resyncs"])
-
-    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
-        """Wait until `condition` holds; fail with the log if it does not or the process ends."""
-        deadline = time.monotonic() + 60
-        while not await condition():
-            assert self.child.running, f"ended before {what}:\n{self.child.log_tail(40)}"
-            assert time.monotonic() < deadline, f"not {what}:\n{self.child.log_tail(40)}"
-            await asyncio.sleep(0.05)
-
-    async def stop(self) -> int | None:
-        """Send SIGTERM and return the exit code."""
-        return await asyncio.to_thread(self.child.stop, 30)
-
-
-@asynccontextmanager
-async def producing(*arguments: Any) -> AsyncIterator[ProducerProcess]:
-    process = ProducerProcess(*arguments)
-    process.child.start()
+@pytest.fixture
+def own_broker(tmp_path: Path) -> KafkaBroker:
+    """Give a broker that this test may stop; it is not started."""
     try:
-        yield process
-    finally:
-        process.child.kill()
-
-
-async def read(kafka: str, topic: str) -> list[Any]:
-    """Return every record of the topic."""
-    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-    async with AIOKafkaConsumer(
-        bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
-    ) as consumer:
-        consumer.assign(partitions)
-        count = sum((await consumer.end_offsets(partitions)).values())
-        found: list[Any] = []
-        async with asyncio.timeout(60):
-            while len(found) < count:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(records)
-        return found
-
-
-Level = tuple[Decimal, Decimal]
-
-
-@dataclass
-class Followed:
-    """One symbol's events, followed as a worker would, with every promise checked on the way."""
-
-    book_id: int | None = None
-    sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = field(default_factory=lambda: ({}, {}))
-    books: list[str] = field(default_factory=list)
-    bests: dict[int, tuple[Level, Level]] = field(default_factory=dict)
-    tops: dict[int, tuple[list[Level], list[Level]]] = field(default_factory=dict)
-    depths: dict[int, tuple[list[Level], list[Level]]] = field(default_factory=dict)
-    trades: dict[int, dict[str, Any]] = field(default_factory=dict)
-    diffs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    depth_times: list[int] = field(default_factory=list)
-    kinds: set[str] = field(default_factory=set)
-
-    def take(self, value: bytes, event: events.Event) -> None:
-        body = json.loads(value, parse_float=Decimal)
-        self.kinds.add(body["type"])
-        payload = body["payload"]
-        match event:
-            case events.OrderBookDeltas():
-                self._take_book(payload, body)
-            case events.TradeTick():
-                assert payload["trade_id"] > max(self.trades, default=-1), "trade ids must rise"
-                self.trades[payload["trade_id"]] = body
-            case events.OrderBookDepth():
-                self.depth_times.append(event.ts_event)
-                self.depths[payload["last_update_id"]] = (
-                    [tuple(level) for level in payload["bids"]],
-                    [tuple(level) for level in payload["asks"]],
-                )
-
-    def _take_book(self, payload: dict[str, Any], body: dict[str, Any]) -> None:
-        final, bids, asks = payload["final_update_id"], payload["bids"], payload["asks"]
-        if payload["snapshot"]:
-            assert payload["first_update_id"] == final
-            self.sides = ({}, {})
-            self.books.append("snapshot" if bids or asks else "unknown")
-            self.book_id = final if bids or asks else None
-        else:
-            assert self.book_id is not None, "a diff of a book that is not known"
-            assert payload["first_update_id"] == self.book_id + 1, "ranges must be contiguous"
-            self.book_id = final
-            self.diffs[final] = body
-        for side, levels in zip(self.sides, (bids, asks), strict=True):
-            for price, qty in levels:
-                if qty:
-                    side[price] = qty
-                else:
-                    side.pop(price, None)
-        if self.book_id is not None:
-            best_bids, best_asks = sorted(self.sides[0].items())[::-1][:20], sorted(self.sides[1].items())[:20]
-            self.tops[final] = (best_bids, best_asks)
-            self.bests[final] = (best_bids[0], best_asks[0])
-
-
-def follow(records: list[Any]) -> dict[str, Followed]:
-    """Check every record by itself and return what each symbol's events add up to."""
-    symbols: dict[str, Followed] = defaultdict(Followed)
-    for record in sorted(records, key=lambda record: (record.partition, record.offset)):
-        validate_event(record.value)
-        event = events.decode(record.value, record.key)
-        assert record.partition == home_partition(event.symbol, PARTITIONS)
-        symbols[event.symbol].take(record.value, event)
-    return symbols
+        return KafkaBroker(tmp_path / "kafka")
+    except StackError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
 async def topic(kafka: str, topic_prefix: str) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic_prefix, PARTITIONS, 1)])
-    await admin.close()
+    await create(kafka, topic_prefix)
     return topic_prefix
 
 
@@ -293,6 +87,92 @@ async def test_a_live_market_with_a_lost_diff_and_a_lost_connection(kafka: str, 
             assert followed.tops[update_id] == followed.depths[update_id], "the exchange's own top 20"
 
 
+async def test_kafka_away_for_a_while_costs_no_event_and_no_order(
+    own_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+) -> None:
+    market = SimMarket(["BTCUSDT", "ETHUSDT"], seed=7, rate=200, start_ns=time.time_ns())
+    await asyncio.to_thread(own_broker.start)
+    try:
+        kafka = own_broker.bootstrap
+        await create(kafka, topic_prefix)
+        async with (
+            ExchangeServer(market) as exchange,
+            producing(kafka, topic_prefix, exchange.http_url, exchange.ws_url, "BTCUSDT,ETHUSDT", tmp_path) as process,
+        ):
+
+            async def queued(least: int, most: int) -> bool:
+                return least <= int((await process.health()).get("queue_depth", -1)) <= most
+
+            async def flowing() -> bool:
+                return await queued(0, 50) and await process.counted() > 500
+
+            async def away() -> bool:
+                return "Kafka does not answer" in (await process.health())["problems"] and await queued(2000, 10**6)
+
+            await process.until(flowing, "flowing")
+            await asyncio.to_thread(own_broker.kill)
+            await process.until(away, "waiting for Kafka")
+            errors = process.child.log.read_text().count('"level":"ERROR"')
+            await asyncio.to_thread(own_broker.start)
+            await process.until(lambda: queued(0, 50), "all sent")
+            counted = await process.counted()
+            assert await process.stop() == 0, process.child.log_tail(40)
+        print(f"{errors} error lines while Kafka was away")
+        assert errors <= 10
+        assert not [line for line in process.child.log.read_text().splitlines() if not line.startswith("{")]
+        records = await read(kafka, topic_prefix)
+    finally:
+        await asyncio.to_thread(own_broker.stop)
+    assert len(records) >= counted
+    for followed in follow(records).values():
+        assert followed.books == ["unknown", "snapshot"], "unbroken through the outage"
+        trades = sorted(followed.trades)
+        assert trades == list(range(trades[0], trades[-1] + 1))
+
+
+async def test_symbols_are_changed_at_run_time_and_nothing_else_is_disturbed(
+    kafka: str, topic: str, tmp_path: Path
+) -> None:
+    market = SimMarket(["BTCUSDT", "ETHUSDT", "SOLUSDT"], seed=7, rate=100, start_ns=time.time_ns())
+    env_file = tmp_path / ".env"
+    env_file.write_text("SYMBOLS=BTCUSDT,ETHUSDT\n")
+    async with (
+        ExchangeServer(market) as exchange,
+        producing(kafka, topic, exchange.http_url, exchange.ws_url, None, tmp_path) as process,
+    ):
+
+        async def follows(*symbols: str) -> bool:
+            health = await process.health()
+            known = [symbol for symbol, state in health.get("symbols", {}).items() if state["book_known"]]
+            return health.get("problems") == [] and set(health["symbols"]) == set(symbols) == set(known)
+
+        async def told(text: str) -> bool:
+            return text in process.child.log.read_text()
+
+        def take_over(symbols: str) -> None:
+            env_file.write_text(f"SYMBOLS={symbols}\n")
+            os.kill(process.child.pid, signal.SIGHUP)
+
+        await process.until(lambda: follows("BTCUSDT", "ETHUSDT"), "flowing")
+        take_over("BTCUSDT,NOSUCH,SOLUSDT")
+        await process.until(lambda: follows("BTCUSDT", "SOLUSDT"), "changed")
+        assert (await process.health())["refused"] == {"NOSUCH": "is not known to the exchange"}
+        take_over("btc")
+        await process.until(lambda: told("SYMBOLS='btc' is not allowed"), "told of a bad list")
+        take_over("NEITHER")
+        await process.until(lambda: told("none of NEITHER can be subscribed to"), "told of an unknown list")
+        assert await follows("BTCUSDT", "SOLUSDT")
+        take_over("BTCUSDT,ETHUSDT,SOLUSDT")
+        await process.until(lambda: follows("BTCUSDT", "ETHUSDT", "SOLUSDT"), "changed back")
+        assert await process.resyncs("BTCUSDT") == 1, "left alone all the time"
+        take_over("BTCUSDT,SOLUSDT")
+        await process.until(lambda: follows("BTCUSDT", "SOLUSDT"), "changed again")
+        assert await process.stop() == 0, process.child.log_tail(40)
+    symbols = follow(await read(kafka, topic))
+    assert symbols["BTCUSDT"].books == symbols["SOLUSDT"].books == ["unknown", "snapshot"]
+    assert symbols["ETHUSDT"].books == ["unknown", "snapshot", "unknown"] * 2, "said to be unknown when it was left"
+
+
 async def test_sigint_while_the_exchange_is_away_ends_it(kafka: str, topic: str, tmp_path: Path, until: Until) -> None:
     (port,) = free_ports(1)
     nobody = f"127.0.0.1:{port}"
@@ -330,6 +210,11 @@ async def test_the_recorded_market_arrives_exactly(kafka: str, topic: str, tape_
 
         await process.until(played, "played")
         await process.until(silent, "silent")
+        health = await process.health()
+        truth = health["symbols"]["BTCUSDT"]
+        print(f"checked by the producer itself: {truth['best_equal']} of {truth['best_compared']} equal")
+        assert truth["best_compared"] > 3400, "every diff but the last few"
+        assert health["best_equal_ratio"] >= 0.999
         assert await process.stop() == 0, process.child.log_tail(40)
 
     followed = follow(await read(kafka, topic))["BTCUSDT"]

@@ -1,6 +1,7 @@
 """The publisher on real Kafka: order, keys, a broker that goes away, a queue that is full."""
 
 import asyncio
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -11,11 +12,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
+from aiokafka.record._crecords import default_records
 
 from agents.intake import home_partition
 from app.stack.errors import StackError
 from app.stack.kafka import KafkaBroker
 from producer import publisher as publisher_module
+from producer import wire
 from producer.metrics import Metrics
 from producer.publisher import MAX_EVENT_BYTES, Publisher
 from producer.wire import Kind
@@ -208,6 +211,12 @@ async def test_a_topic_that_does_not_exist_is_named_and_waited_for(
     assert len(await read(kafka, topic_prefix)) == 1
 
 
+def diff(update_id: int, *, snapshot: bool = False) -> bytes:
+    return wire.deltas(
+        "BTCUSDT", 0, 0, first_update_id=update_id, final_update_id=update_id, snapshot=snapshot, bids=[], asks=[]
+    )
+
+
 async def test_a_full_queue_costs_a_book_until_its_next_snapshot(
     own_broker: KafkaBroker, topic_prefix: str, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
@@ -216,26 +225,53 @@ async def test_a_full_queue_costs_a_book_until_its_next_snapshot(
 
     def lose(symbol: str, reason: str) -> None:
         lost.append((symbol, reason))
-        publisher.put(symbol, Kind.SNAPSHOT, b"1000")  # "not known"
+        publisher.put(symbol, Kind.SNAPSHOT, diff(1000, snapshot=True))
 
     publisher = Publisher(own_broker.bootstrap, topic_prefix, 10, lose, metrics)
     with caplog.at_level(logging.ERROR):
-        for number in range(15):
-            publisher.put("BTCUSDT", Kind.DIFF, b"%d" % number)
+        for number in range(1, 16):
+            publisher.put("BTCUSDT", Kind.DIFF, diff(number))
     assert caplog.text.count("queue to Kafka is full") == 1
-    assert publisher.waiting == 10
+    assert publisher.waiting == 1
     assert lost == []
     publisher.start()
     await asyncio.to_thread(own_broker.start)
     try:
         await create_topic(own_broker.bootstrap, topic_prefix)
         await until(lambda: bool(lost))
-        publisher.put("BTCUSDT", Kind.DIFF, b"1001")
+        publisher.put("BTCUSDT", Kind.DIFF, diff(1001))
         assert await publisher.stop(20) == 0
-        numbers = [int(record.value) for record in await read(own_broker.bootstrap, topic_prefix)]
-        assert numbers == [*range(10), 1000, 1001]
+        payloads = [json.loads(record.value)["payload"] for record in await read(own_broker.bootstrap, topic_prefix)]
+        assert [(payload["snapshot"], payload["final_update_id"]) for payload in payloads] == [
+            (True, 0),
+            (True, 1000),
+            (False, 1001),
+        ]
         assert lost == [("BTCUSDT", "queue_full")]
         labels = {"symbol": "BTCUSDT", "type": "order_book_deltas"}
-        assert metrics.registry.get_sample_value("context8_producer_dropped_total", labels) == 5
+        assert metrics.registry.get_sample_value("context8_producer_dropped_total", labels) == 15
     finally:
         await asyncio.to_thread(own_broker.stop)
+
+
+async def test_batches_are_compressed_at_the_fastest_level(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    made: list[bytes] = []
+    compress = default_records.gzip_encode
+
+    def noted(payload: bytes) -> bytes:
+        made.append(compress(payload))
+        return made[-1]
+
+    publisher = Publisher(kafka, topic, 100_000, forget, Metrics())
+    monkeypatch.setattr(default_records, "gzip_encode", noted)
+    publisher.start()
+    for _ in range(50):
+        publisher.put("BTCUSDT", Kind.TRADE, b"1" * 300)
+    assert await publisher.stop(20) == 0
+    assert len(await read(kafka, topic)) == 50
+    assert made
+    assert made[0][8] == 4, "gzip's own mark of its fastest level"
+    assert publisher.latency is not None
+    assert publisher.oldest_age == 0.0

@@ -12,10 +12,11 @@ from nautilus_trader.adapters.binance.spot.http.market import BinanceSpotMarketH
 from nautilus_trader.common.component import LiveClock
 
 from producer import symbols as symbols_module
+from producer.exchange import rest
 from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
 from producer.metrics import Metrics
-from producer.symbols import known_symbols
+from producer.symbols import Listed, listed_symbols
 
 Until = Callable[..., Awaitable[None]]
 
@@ -37,7 +38,7 @@ async def market() -> AsyncIterator[BinanceSpotMarketHttpAPI]:
 
 
 async def test_symbols_that_exist_are_all_kept_in_their_order(market: BinanceSpotMarketHttpAPI) -> None:
-    assert await known_symbols(market, LISTED[::-1], Metrics()) == LISTED[::-1]
+    assert await listed_symbols(market, LISTED[::-1], Metrics()) == Listed(LISTED[::-1], {})
 
 
 @pytest.mark.parametrize("unknown", [["NOSUCH"], ["NOSUCH", "NEITHER"]])
@@ -46,12 +47,13 @@ async def test_unknown_symbols_are_named_and_the_others_go_on(
 ) -> None:
     wanted = [unknown[0], *LISTED, *unknown[1:]]
     with caplog.at_level(logging.ERROR):
-        assert await known_symbols(market, wanted, Metrics()) == LISTED
+        listed = await listed_symbols(market, wanted, Metrics())
+    assert listed == Listed(LISTED, dict.fromkeys(unknown, "is not known to the exchange"))
     assert caplog.messages == [f"symbol {symbol} is not known to the exchange" for symbol in unknown]
 
 
 async def test_none_is_left_if_none_is_known(market: BinanceSpotMarketHttpAPI) -> None:
-    assert await known_symbols(market, ["NOSUCH"], Metrics()) == []
+    assert (await listed_symbols(market, ["NOSUCH"], Metrics())).symbols == []
 
 
 async def test_an_exchange_that_is_away_is_waited_for(
@@ -61,8 +63,21 @@ async def test_an_exchange_that_is_away_is_waited_for(
     monkeypatch.setattr(symbols_module, "RETRY_LONGEST", 0.05)
     async with exchange() as server:
         port = server.port
-    asking = asyncio.create_task(known_symbols(api(server.http_url), ["BTCUSDT"], Metrics()))
+    asking = asyncio.create_task(listed_symbols(api(server.http_url), ["BTCUSDT"], Metrics()))
     with caplog.at_level(logging.WARNING):
         await until(lambda: "exchange does not answer" in caplog.text)
         async with exchange(port), asyncio.timeout(10):
-            assert await asking == ["BTCUSDT"]
+            assert (await asking).symbols == ["BTCUSDT"]
+
+
+async def test_a_symbol_that_does_not_trade_is_left_out_with_its_status(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = rest._rules
+    monkeypatch.setattr(
+        rest, "_rules", lambda info: rules(info) | ({"status": "BREAK"} if info.symbol == "ETHUSDT" else {})
+    )
+    async with exchange() as server:
+        listed = await listed_symbols(api(server.http_url), LISTED, Metrics())
+    assert listed == Listed(["BTCUSDT", "SOLUSDT"], {"ETHUSDT": "does not trade: its status is BREAK"})
+    assert caplog.messages == ["symbol ETHUSDT does not trade: its status is BREAK"]

@@ -12,7 +12,7 @@ def report(updated_at: int, age_ms: int = 20, status: str = "ok") -> dict[str, A
     return {
         "updatedAt": updated_at,
         "data_age_ms": age_ms,
-        "ingestion": {"status": status, "last_event_age_ms": age_ms},
+        "ingestion": {"stale": False, "status": status, "last_event_age_ms": age_ms},
         "best_bid": {"price": 61837.63, "qty": 1.0},
         "best_ask": {"price": 61837.64, "qty": 1.0},
         "spread_bps": 0.0016,

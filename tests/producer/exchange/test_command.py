@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from producer.exchange import command
+from producer.exchange.scenario import FORM
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
@@ -88,6 +89,10 @@ async def test_a_tape_that_vanishes_ends_it_with_one_line(made_tape: Path, tmp_p
         ("--tape x --market sim", "--market does not work with --tape"),
         ("--tape x --loop --keep-times", "--loop does not work with --keep-times: event times would go back"),
         ("--tape x --speed 0", "--speed 0 is not allowed: 0.01 to 1000"),
+        ("--tape x --scenario spoofing@1s", "--scenario does not work with --tape"),
+        ("--truth x", "--truth only works with --scenario"),
+        ("--scenario spoofing@1s --truth /nowhere/x", "--truth /nowhere/x: No such file or directory"),
+        ("--scenario spoofing", f"--scenario 'spoofing' is not allowed: {FORM}"),
         ("--rate 0", "--rate 0 is not allowed: 1 to 5000"),
         ("--port 70000", "--port 70000 is not allowed: 0 to 65535"),
         ("--host 0.0.0.0", "host '0.0.0.0' is not allowed: 127.0.0.1, ::1 or localhost"),

@@ -10,7 +10,9 @@ import pytest
 from producer.exchange.book import Book, Depth, Side
 from producer.exchange.market import Market
 from producer.exchange.messages import BookTicker, DepthSnapshot, DepthUpdate, Message, Ticker24h, Trade
+from producer.exchange.scenario import parse
 from producer.exchange.sim import SimMarket
+from producer.exchange.stage import ScenarioMarket
 from producer.exchange.tape import depth_of, levels_of
 from producer.exchange.units import to_units
 
@@ -54,9 +56,15 @@ class ClientBook:
         self.synchronised = True
 
 
-@pytest.fixture(params=["sim", "quiet sim", "tape", "looped tape", "fast looped tape"])
+def crash_at_once(sim: SimMarket) -> ScenarioMarket:
+    planned = parse("flash_crash@0s", sim.symbols())
+    return ScenarioMarket(sim, planned, seed=1, start_ns=START_NS, tell=lambda truth: None)
+
+
+@pytest.fixture(params=["sim", "quiet sim", "scenario", "tape", "looped tape", "fast looped tape"])
 def market(request: pytest.FixtureRequest, made_tape: Path, open_tape: Callable[..., Market]) -> Market:
     opened: dict[str, Callable[[], Market]] = {
+        "scenario": lambda: crash_at_once(SimMarket(["BTCUSDT", "XRPUSDT"], seed=1, rate=20, start_ns=START_NS)),
         "sim": lambda: SimMarket(["BTCUSDT", "XRPUSDT"], seed=1, rate=150, start_ns=START_NS),
         "quiet sim": lambda: SimMarket(["ETHBTC"], seed=2, rate=4, start_ns=START_NS),
         "tape": lambda: open_tape(made_tape),
