@@ -40,7 +40,7 @@ from app.microstructure.report import (
     Writer,
 )
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 _NANOS_PER_MS = 1_000_000
 
 

@@ -10,12 +10,21 @@ sequence, `InvalidStreamError` says so at once.
 """
 
 from collections import deque
+from statistics import median
 from typing import Final
 
 import numpy as np
 
 from app.microstructure.book import OrderBook
-from app.microstructure.events import DeltasPayload, Level, Nanos, OrderBookDeltas, TradePayload, TradeTick
+from app.microstructure.events import (
+    MAX_DEPTH_LEVELS,
+    DeltasPayload,
+    Level,
+    Nanos,
+    OrderBookDeltas,
+    TradePayload,
+    TradeTick,
+)
 from app.microstructure.events import Side as Aggressor
 from app.scorecard.half import DECIMALS, Half
 from app.scorecard.streams import MarketEvent, Stream
@@ -23,7 +32,9 @@ from producer.exchange.book import Side
 
 HISTORY: Final = 10_000
 _NS_PER_MS: Final = 1_000_000
+_NS_PER_SECOND: Final = 1_000_000_000
 _VISIBLE: Final = 50
+_USUAL_SEC: Final = 300
 
 
 class InvalidStreamError(RuntimeError):
@@ -52,12 +63,24 @@ class Venue:
         self._book = OrderBook()
         self._book.apply_deltas(first.payload, self.now)
         self._quantities = deque((qty for _, qty in first.payload.bids + first.payload.asks), maxlen=HISTORY)
+        self._seconds = deque[tuple[float, float, float]](maxlen=_USUAL_SEC)  # spread, depth of bids and of asks
+        self._next_look = self.now
+        self._look()
         self._newest = self.now
         self._trade_id = next((event.payload.trade_id for event in stream.events if type(event) is TradeTick), 1) - 1
         self._base_trades, self._base_volume = 0, 0.0
         self._pending: list[TradePayload] = []
         self._taken: dict[float, float] = {}
         self._symbol, self._venue = first.symbol, first.venue
+
+    @property
+    def usual_spread(self) -> float:
+        """Median spread of the last minutes, as a share of the price."""
+        return median(spread for spread, _, _ in self._seconds)
+
+    def usual_depth(self, side: Side) -> float:
+        """Return the median, over the last minutes, of what the best 20 levels of a side hold."""
+        return median(bids if side is Side.BID else asks for _, bids, asks in self._seconds)
 
     @property
     def trade_qty(self) -> float:
@@ -119,37 +142,50 @@ class Venue:
         return qty - left
 
     def on_trade(self, event: TradeTick) -> TradeTick:
-        """Return a base trade as it happens in the joint market."""
+        """Return a base trade as it happens in the joint market: as much of it as of the level that it hits."""
         payload = event.payload
         self._base_trades += 1
         self._base_volume += payload.qty
         half = self.bids if payload.aggressor_side == "sell" else self.asks
-        price, own = payload.price, half.best_own()
+        price, qty, own = payload.price, payload.qty, half.best_own()
         if own is not None and half.is_better(own, price):
             price = own
-            half.take(own, min(payload.qty, half.own(own)))
+            half.take(own, min(qty, half.own(own)))
         elif half.hides(price):
             price = self.touch(Side.BID if half is self.bids else Side.ASK)
-            half.take(price, min(payload.qty, half.shown(price)))
+            qty = self._shrunk(qty, half.factor(price))
+            half.take(price, min(qty, half.shown(price)))
+        else:
+            qty = self._shrunk(qty, half.factor(price))
         self._newest = max(self._newest, int(event.ts_event))
-        return self._trade(int(event.ts_event), TradePayload(price, payload.qty, payload.aggressor_side, 0))
+        return self._trade(int(event.ts_event), TradePayload(price, qty, payload.aggressor_side, 0))
 
     def on_diff(self, event: OrderBookDeltas) -> list[MarketEvent]:
         """Return our trades since the last diff, and the base market's diff with our changes in it."""
         ts_event = int(event.ts_event)
         events: list[MarketEvent] = list(self._drain(ts_event))
         payload = event.payload
-        touches = self.touch(Side.BID), self.touch(Side.ASK)
         self.bids.keep_clear_of(self.asks.best_own())
         self.asks.keep_clear_of(self.bids.best_own())
-        bids = self.bids.changes(payload.bids, touches[0])
-        asks = self.asks.changes(payload.asks, touches[1])
+        bids = self.bids.changes(payload.bids)
+        asks = self.asks.changes(payload.asks)
         joint = DeltasPayload(payload.first_update_id, payload.final_update_id, False, bids, asks)
         self._check(joint, ts_event)
         self._quantities.extend(qty for _, qty in bids + asks if qty)
         self._newest = max(self._newest, ts_event)
+        if ts_event >= self._next_look:
+            self._look()
         events.append(OrderBookDeltas(symbol=event.symbol, venue=event.venue, ts_event=Nanos(ts_event), payload=joint))
         return events
+
+    def _shrunk(self, qty: float, factor: float) -> float:
+        return max(self.step, round(round(qty * factor / self.step) * self.step, DECIMALS))
+
+    def _look(self) -> None:
+        self._next_look += _NS_PER_SECOND
+        bids, asks = self._book.top(MAX_DEPTH_LEVELS)
+        bid_depth, ask_depth = (sum((qty for _, qty in side), 0.0) for side in (bids, asks))
+        self._seconds.append((asks[0][0] / bids[0][0] - 1, bid_depth, ask_depth))
 
     def _check(self, joint: DeltasPayload, ts_event: int) -> None:
         change = self._book.apply_deltas(joint, ts_event)

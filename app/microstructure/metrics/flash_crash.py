@@ -47,7 +47,7 @@ class MarketSample(msgspec.Struct, frozen=True, gc=False):
 class FlashCrashParams(msgspec.Struct, frozen=True):
     """What counts as a sign; docs/metrics.md gives the reasons."""
 
-    spread_multiple: float = 3.0
+    spread_multiple: float = 4.0
     min_spread_bps: float = 1.0
     depth_share: float = 0.4
     flow_multiple: float = 3.0

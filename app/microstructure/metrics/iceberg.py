@@ -2,9 +2,10 @@
 
 A finding needs 5 fills at one price, and the visible quantity within ± 10 % of what it was before the first.
 
-The book is seen between fills only, so all that trades at the price between two book events is one fill, and it
-counts from `min_fill` of the visible quantity: twice the band. Less than that the band could hide, and many small
-trades against a large level prove nothing; more must have been put back.
+The book is seen between fills only, so all that trades at the price between two book events is one fill, and so is
+all that trades until a level that was seen short is in its band again: it was put back once. A fill counts from
+`min_fill` of the visible quantity: twice the band. Less than that the band could hide, and many small trades against a
+large level prove nothing; more must have been put back.
 
 Trades and book events come apart: a trade arrives before or after the book event that holds it. So
 
@@ -18,7 +19,6 @@ the book is given up or restarted, runs start over; findings made before stay fo
 """
 
 from collections.abc import Callable
-from math import inf
 from typing import Final, Literal
 
 import msgspec
@@ -55,7 +55,7 @@ class IcebergParams(msgspec.Struct, frozen=True):
 
 
 class Burst(msgspec.Struct, array_like=True):
-    """What traded at a price between the book event at `since` and the next; `newest` is the last trade's time."""
+    """One fill at a price, begun after the book event at `since`; `newest` is the last trade's time."""
 
     since: int
     newest: int
@@ -115,7 +115,6 @@ class _Side:
         self.open: dict[float, Run] = {}  # those with a fill that waits and the level in its band
         self.dips: dict[float, Run] = {}  # those whose level is short, longest first
         self.findings: dict[float, Finding] = {}
-        self._lowest, self._highest = inf, 0.0  # between them are the prices of all runs
 
     def fill(self, price: float, qty: float, time: int, now: int, visible: Visible) -> None:
         """Take a trade into account; only the first at a price asks for the visible quantity."""
@@ -128,7 +127,7 @@ class _Side:
             run.last_fill = now
             self.runs[price] = self.runs.pop(price)  # last again: runs are in the order of their newest fills
         newest, units = int(time), round(qty * _UNITS)
-        if run.waiting and run.waiting[-1].since == now:
+        if run.waiting and (run.waiting[-1].since == now or run.dip):
             burst = run.waiting[-1]
             burst.newest, burst.units = max(burst.newest, newest), burst.units + units
         else:
@@ -138,23 +137,21 @@ class _Side:
 
     def change(self, changes: list[LevelChange], now: int) -> None:
         """Look at the changed levels that have runs, then at the runs that wait for this book event."""
-        runs, count, lowest, highest = self.runs, len(self.runs), self._lowest, self._highest
+        runs = self.runs
+        if not runs:
+            return
         while self.dips and now - (longest := next(iter(self.dips.values()))).dip > self._dip:
             self._end(longest.price)
-        if runs:
-            for price, _, after in changes:
-                if lowest <= price <= highest and price in runs:
-                    self._seen(runs[price], round(after * _UNITS), now)
+        for level in changes:
+            if level[0] in runs:  # not unpacked: nearly all are elsewhere
+                self._seen(runs[level[0]], round(level[2] * _UNITS), now)
         if self.open:
             for run in list(self.open.values()):
                 self._confirm(run, now)
-        if len(runs) < count:
-            self._measure()
 
     def start_over(self) -> None:
         for runs in (self.runs, self.open, self.dips):
             runs.clear()
-        self._measure()
 
     def anomalies(self, as_of: int) -> list[Anomaly]:
         active = [finding for finding in self.findings.values() if as_of < finding.at + self._hold]
@@ -170,12 +167,7 @@ class _Side:
         if not quantity:
             return None
         runs[price] = run = Run(price, quantity, now, now)
-        self._lowest, self._highest = min(self._lowest, price), max(self._highest, price)
         return run
-
-    def _measure(self) -> None:
-        """Note the range of the prices that have runs: most changes lie outside and cost one comparison."""
-        self._lowest, self._highest = min(self.runs, default=inf), max(self.runs, default=0.0)
 
     def _seen(self, run: Run, units: int, now: int) -> None:
         """Take the visible quantity of a run's level into account."""
@@ -246,7 +238,6 @@ class _Side:
         dips = sorted((run for run in self.runs.values() if run.dip), key=lambda run: run.dip)
         self.dips = {run.price: run for run in dips}
         self.findings = {finding.price: finding for finding in state.findings}
-        self._measure()
 
 
 class Iceberg:
@@ -268,7 +259,9 @@ class Iceberg:
             side = self._bids if payload.aggressor_side == "sell" else self._asks
             side.fill(payload.price, payload.qty, observation.ts_event, self._now, self._visible)
         elif type(observation) is BookChange:
-            self._now = now = max(self._now, observation.ts_event)
+            now = self._now
+            if observation.ts_event > now:
+                self._now = now = observation.ts_event
             if observation.restarted or not observation.known:
                 self._bids.start_over()
                 self._asks.start_over()

@@ -5,8 +5,8 @@ between `min_distance_bps` and `max_distance_bps` from the mid. What the level f
 newest large quantity there, and is
 
 - traded, as far as trades at the price explain it that came up to `explain_ms` before the fall or after it;
-- cancelled otherwise, if the order is at most `lifetime_sec` old and the price still half of `min_distance_bps`
-  away from the mid: who gives way at the touch does what every market maker does.
+- cancelled otherwise, if the order is at most `lifetime_sec` old, and the price half of `min_distance_bps` away from
+  the mid and behind the best price that is left: who gives way at the touch does what every market maker does.
 
 Honest quoting comes back in the same size (within `same_size`). Within `requote_ms` of its cancel it is the same
 order, moved. A size that is placed again and again, with pauses of up to `routine_sec`, is routine.
@@ -14,98 +14,19 @@ order, moved. A size that is placed again and again, with pauses of up to `routi
 All quantities are whole 10⁻⁸ units, times are event-time nanoseconds.
 """
 
-from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from app.microstructure.book import LevelChange
+from app.microstructure.metrics.order_values import Count, Order, OrderParams, OrdersState, Size
 from app.microstructure.rfc3339 import NANOS_PER_SECOND
 
 UNITS: Final = 100_000_000
 MAX_ORDERS: Final = 128  # a side, and as many displaced ones; the oldest is dropped first
 MAX_SIZES: Final = 64  # a side; the one unseen for longest is dropped first
 _NANOS_PER_MS: Final = 1_000_000
-_GONE: Final = 0.25
 _LARGEST: Final = 3.0
-
-
-class OrderParams(msgspec.Struct, frozen=True):
-    """What is an order, a move and a routine size; docs/metrics.md gives the reasons."""
-
-    min_distance_bps: float = 2.0
-    max_distance_bps: float = 50.0
-    window_sec: int = 30
-    lifetime_sec: int = 10
-    explain_ms: int = 300
-    requote_ms: int = 1000
-    same_size: float = 0.02
-    routine_count: int = 3
-    routine_sec: int = 300
-    min_placements: int = 5
-
-
-class Order(msgspec.Struct, array_like=True):
-    """A large quantity at a price: placed, still there, cancelled.
-
-    `fell_at` and `last_cancel` tell of the newest cancel, `traded` and `traded_at` of trades that no fall has
-    shown yet. `placements` is above 1 when further large rises joined the first.
-    """
-
-    price: float
-    distance_bps: float
-    placed_at: int
-    units: int
-    left: int
-    size_id: int
-    placements: int = 0
-    cancelled: int = 0
-    fell_at: int = 0
-    last_cancel: int = 0
-    traded: int = 0
-    traded_at: int = 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether hardly anything is left; a rest may be somebody else's."""
-        return self.left <= _GONE * self.units
-
-    @property
-    def pulled(self) -> bool:
-        """Whether it is gone, and not by trades."""
-        return self.cancelled >= (1 - _GONE) * self.units
-
-
-class Size(msgspec.Struct, array_like=True):
-    """A size seen before: how often it was placed, how many stood at once, when last."""
-
-    size_id: int
-    units: int
-    seen: int
-    together: int
-    last: int
-
-
-class Count(NamedTuple):
-    """The orders of a window: how many, their quantity, how much of it was cancelled, how far from the mid.
-
-    `fresh` says that some cancel counts from this very moment on.
-    """
-
-    placements: int
-    placed: int
-    cancelled: int
-    fresh: bool
-    distances_bps: list[float]
-
-
-class OrdersState(msgspec.Struct, frozen=True, array_like=True):
-    """Orders by time of placing, those displaced at their price, sizes by time of last use."""
-
-    orders: list[Order]
-    displaced: list[Order]
-    sizes: list[Size]
-    next_size_id: int
 
 
 class LargeOrders:
@@ -113,7 +34,6 @@ class LargeOrders:
 
     Attributes:
         orders: the newest order at each price, whatever became of it.
-        lowest, highest: these prices lie between, so that most changes are told apart by a comparison.
     """
 
     def __init__(self, params: OrderParams) -> None:
@@ -124,14 +44,14 @@ class LargeOrders:
         self._requote = params.requote_ms * _NANOS_PER_MS
         self._memory = params.routine_sec * NANOS_PER_SECOND
         self.orders: dict[float, Order] = {}
-        self.lowest, self.highest = inf, 0.0
         self._displaced: list[Order] = []
         self._sizes: dict[int, Size] = {}
         self._next_size_id = 0
 
-    def change(self, changes: list[LevelChange], now: int, large: float, mid: float | None) -> bool:
+    def change(self, changes: list[LevelChange], now: int, large: float, best: float | None, mid: float | None) -> bool:
         """Follow the level changes of one book event; return whether some order was cancelled by it.
 
+        `best` is the side's best price after the event; without it there is no `mid` either.
         `changes` need hold only rises of at least `large` and changes at the prices of `orders`.
         """
         self._forget(now)
@@ -142,14 +62,18 @@ class LargeOrders:
                 if after - before >= large:
                     rises.append((price, round((after - before) * UNITS)))
             elif price in self.orders:
-                away = mid is not None and abs(price - mid) >= mid * self._params.min_distance_bps / 2e4
+                away = best is not None and mid is not None and self._away(abs(price - mid), best, mid)
                 cancelled |= self._fall(self.orders[price], round((before - after) * UNITS), now, away=away)
         if mid is not None:
             for price, units in rises:  # after the falls: a moved quote leaves before it arrives
                 distance = abs(price - mid) / mid * 1e4
                 if self._params.min_distance_bps <= distance <= self._params.max_distance_bps:
-                    self._place(price, units, distance, now)
+                    self._place(price, units, distance, now, round(large * UNITS))
         return cancelled
+
+    def _away(self, distance: float, best: float, mid: float) -> bool:
+        """Return whether a price so far from the mid is not at the touch."""
+        return distance >= mid * self._params.min_distance_bps / 2e4 and distance > abs(best - mid)
 
     def trade(self, order: Order, units: int, time: int) -> None:
         """Let a trade at the order's price explain a fall just seen, or one still to be seen."""
@@ -161,26 +85,37 @@ class LargeOrders:
         order.traded = units + (order.traded if time - order.traded_at <= self._explain else 0)
         order.traded_at = max(time, order.traded_at)
 
+    def bursts(self, at: int, large: float) -> list[Count]:
+        """Count, around each cancel that counts from `at` on, the orders of about its size: largest cancel first."""
+        orders = self._counted(at, large)
+        fresh = {order.size for order in orders if order.cancelled and order.fell_at + self._requote == at}
+        most = self._params.size_ratio
+        return [
+            self._sum([order for order in orders if size <= most * order.size and order.size <= most * size], at)
+            for size in sorted(fresh, reverse=True)
+        ]
+
     def count(self, at: int, large: float) -> Count:
         """Count the orders of the window that ends at `at`, but for routine sizes."""
+        return self._sum(self._counted(at, large), at)
+
+    def _counted(self, at: int, large: float) -> list[Order]:
         since, routine = at - self._window, self._routine(at, large)
-        placements = placed = cancelled = 0
-        fresh, distances = False, []
-        for order in (*self._displaced, *self.orders.values()):
-            if order.placed_at <= since or order.size_id in routine:
-                continue
-            placements += order.placements
-            placed += order.units
-            distances.append(order.distance_bps)
-            if order.cancelled and (due := order.fell_at + self._requote) <= at:
-                cancelled += order.cancelled
-                fresh = fresh or due == at
-        return Count(placements, placed, cancelled, fresh, distances)
+        orders = (*self._displaced, *self.orders.values())
+        return [order for order in orders if order.placed_at > since and order.size_id not in routine]
+
+    def _sum(self, orders: list[Order], at: int) -> Count:
+        return Count(
+            sum([order.placements for order in orders]),
+            sum([order.units for order in orders]),
+            sum([order.cancelled for order in orders if order.fell_at + self._requote <= at]),
+            sum([order.usual for order in orders]),
+            [order.distance_bps for order in orders],
+        )
 
     def start_over(self) -> None:
         """Forget everything: the book was given up or replaced."""
         self.orders.clear()
-        self._measure()
         self._displaced.clear()
         self._sizes.clear()
 
@@ -198,7 +133,6 @@ class LargeOrders:
         """Return the orders as they were when `state` was taken."""
         restored = cls(params)
         restored.orders = {order.price: msgspec.structs.replace(order) for order in state.orders}
-        restored._measure()
         restored._displaced = [msgspec.structs.replace(order) for order in state.displaced]
         restored._sizes = {size.size_id: msgspec.structs.replace(size) for size in state.sizes}
         restored._next_size_id = state.next_size_id
@@ -208,7 +142,6 @@ class LargeOrders:
         orders, sizes = self.orders, self._sizes
         while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
             del orders[first.price]
-            self._measure()
         while sizes and (oldest := next(iter(sizes.values()))).last + self._memory <= now:
             del sizes[oldest.size_id]
         if self._displaced:
@@ -216,7 +149,7 @@ class LargeOrders:
 
     def _routine(self, at: int, large: float) -> set[int]:
         """Return the sizes that are routine: the larger and the more at a time, the more often they must be seen."""
-        count, layer, unit = self._params.routine_count, self._params.min_placements, large * UNITS
+        count, layer, unit = self._params.routine_count, self._params.layer, large * UNITS
         return {
             size.size_id
             for size in self._sizes.values()
@@ -241,12 +174,11 @@ class LargeOrders:
         order.fell_at = now
         return True
 
-    def _place(self, price: float, units: int, distance: float, now: int) -> None:
+    def _place(self, price: float, units: int, distance: float, now: int, large: int) -> None:
         size = self._size(units, now)
         moved = self._moved(price, units, now)
         if moved is not None:
             del self.orders[moved.price]
-            self._measure()
         order = self.orders.pop(price, None)
         if order is not None and order.gone:
             self._displaced.append(order)
@@ -257,16 +189,14 @@ class LargeOrders:
         order.distance_bps, order.placed_at, order.size_id = distance, now, size.size_id
         order.units += units
         order.left += units
-        order.placements += moved.placements if moved else 1
+        placements = moved.placements if moved else 1
+        order.placements += placements
+        order.usual += placements * large
         self.orders[price] = order
         if len(self.orders) > MAX_ORDERS:
             del self.orders[next(iter(self.orders))]
-        self.lowest, self.highest = min(self.lowest, price), max(self.highest, price)
         standing = [each for each in self.orders.values() if each.size_id == size.size_id and not each.gone]
         size.together = max(size.together, len(standing))
-
-    def _measure(self) -> None:
-        self.lowest, self.highest = min(self.orders, default=inf), max(self.orders, default=0.0)
 
     def _moved(self, price: float, units: int, now: int) -> Order | None:
         """Return the order that was pulled a moment ago and is now placed again, if there is one."""

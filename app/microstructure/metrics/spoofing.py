@@ -1,11 +1,12 @@
 """Spoofing: large orders placed away from the mid and cancelled before anybody can trade with them.
 
-cancel rate = Σ cancelled / Σ placed quantity, over the large orders of one side placed in the last `window_sec`.
-`large_orders` says what an order and a cancel are. A finding needs
+cancel rate = Σ cancelled / Σ placed quantity, over the large orders of one side placed in the last `window_sec`
+that are about as large as the one just cancelled (within `size_ratio`): a spoofer's orders are alike, and what others
+place at the same time must not hide them. `large_orders` says what an order and a cancel are. A finding needs
 
-- a rate of 70 %, over at least `min_placements` orders that are not routine;
-- conspicuous orders: `mean_multiple` x the large size on average;
-- one side: `one_sided` x what was cancelled on the other, for market makers renew both.
+- a rate of `cancel_rate`, over at least `min_placements` orders that are not routine;
+- conspicuous orders: on average `mean_multiple` x what was large when they were placed;
+- one side: `one_sided` x all that was cancelled on the other, for market makers renew both.
 
 A cancel counts `requote_ms` after it happened, when it is clear that the quote did not move; that is when its side
 is judged. Nothing is judged in the first `learn_sec` of a book, while routine sizes are not known. When the book is
@@ -21,19 +22,22 @@ import msgspec
 
 from app.microstructure.book import BookChange
 from app.microstructure.events import TradeTick
-from app.microstructure.metrics.large_orders import UNITS, LargeOrders, OrderParams, OrdersState
+from app.microstructure.metrics.large_orders import UNITS, LargeOrders
+from app.microstructure.metrics.order_values import Count, OrderParams, OrdersState
 from app.microstructure.report import Anomaly, Severity
 from app.microstructure.rfc3339 import NANOS_PER_SECOND
 
-CANCEL_RATE: Final = 0.7
+LEAST_CANCEL_RATE: Final = 0.7
 _NANOS_PER_MS: Final = 1_000_000
 
 
 class SpoofingParams(OrderParams, frozen=True):
     """What is a finding, and how grave; docs/metrics.md gives the reasons."""
 
-    one_sided: float = 3.0
-    mean_multiple: float = 2.0
+    cancel_rate: float = 0.75
+    min_placements: int = 4
+    one_sided: float = 2.0
+    mean_multiple: float = 2.8
     learn_sec: int = 60
     hold_sec: int = 20
     medium_multiple: float = 25.0
@@ -41,6 +45,8 @@ class SpoofingParams(OrderParams, frozen=True):
     high_rate: float = 0.85
 
     def __post_init__(self) -> None:
+        if self.cancel_rate < LEAST_CANCEL_RATE:
+            raise ValueError(f"cancel_rate {self.cancel_rate} is not allowed: at least {LEAST_CANCEL_RATE}")
         if self.lifetime_sec > self.window_sec:
             raise ValueError(f"lifetime_sec {self.lifetime_sec} is not allowed: at most window_sec, {self.window_sec}")
         if self.explain_ms >= self.requote_ms:
@@ -136,7 +142,9 @@ class Spoofing:
             side.trade(order, round(payload.qty * UNITS), int(trade.ts_event))
 
     def _change(self, change: BookChange) -> None:
-        self._now = now = max(self._now, change.ts_event)
+        now = self._now
+        if change.ts_event > now:
+            self._now = now = change.ts_event
         if self._dues and self._dues[0][0] <= now:
             self._findings = self._judged(now)
             while self._dues and self._dues[0][0] <= now:
@@ -152,27 +160,27 @@ class Spoofing:
         self._follow(change, large)
 
     def _follow(self, change: BookChange, large: float) -> None:
-        """Hand on what matters; nearly all changes are small, or elsewhere, and must cost only a comparison or two."""
+        """Hand on what matters; nearly all changes are small, or elsewhere: these must cost next to nothing."""
         bid, ask = change.best_bid, change.best_ask
         mid = (bid + ask) / 2 if bid is not None and ask is not None else None
         far = mid * self._below if mid is not None else 0.0
-        orders, highest = self._bids.orders, self._bids.highest
+        orders = self._bids.orders
         bid_changes = [
-            (price, old, new)
-            for price, old, new in change.bids
-            if (new >= large and price <= far and new - old >= large) or (price <= highest and price in orders)
+            each  # not unpacked: of nearly all, two items are looked at
+            for each in change.bids
+            if (each[2] >= large and each[0] <= far and each[2] - each[1] >= large) or each[0] in orders
         ]
         far = mid * self._above if mid is not None else inf
-        orders, lowest = self._asks.orders, self._asks.lowest
+        orders = self._asks.orders
         ask_changes = [
-            (price, old, new)
-            for price, old, new in change.asks
-            if (new >= large and price >= far and new - old >= large) or (price >= lowest and price in orders)
+            each
+            for each in change.asks
+            if (each[2] >= large and each[0] >= far and each[2] - each[1] >= large) or each[0] in orders
         ]
         now, due = self._now, self._now + self._requote
-        if bid_changes and self._bids.change(bid_changes, now, large, mid):
+        if bid_changes and self._bids.change(bid_changes, now, large, bid, mid):
             self._dues.append((due, True))
-        if ask_changes and self._asks.change(ask_changes, now, large, mid):
+        if ask_changes and self._asks.change(ask_changes, now, large, ask, mid):
             self._dues.append((due, False))
 
     def _start_over(self, watched_since: int | None) -> None:
@@ -197,20 +205,25 @@ class Spoofing:
         params = self._params
         if self._watched_since is None or at < self._watched_since + params.learn_sec * NANOS_PER_SECOND:
             return None
-        count = side.count(at, self._large)
-        if (
-            not count.fresh
-            or count.placements < params.min_placements
-            or count.cancelled < CANCEL_RATE * count.placed
-            or count.placed < params.mean_multiple * self._large * UNITS * count.placements
-            or count.cancelled < params.one_sided * other.count(at, self._large).cancelled
-        ):
+        found = [burst for burst in side.bursts(at, self._large) if self._suspicious(burst)]
+        if not found or found[0].cancelled < params.one_sided * other.count(at, self._large).cancelled:
             return None
-        nearest, farthest = min(count.distances_bps), max(count.distances_bps)
-        rate, multiple = count.cancelled / count.placed, count.cancelled / (self._large * UNITS)
+        return self._finding(name, found[0], at)
+
+    def _suspicious(self, burst: Count) -> bool:
+        params = self._params
+        return (
+            burst.placements >= params.min_placements
+            and burst.cancelled >= params.cancel_rate * burst.placed
+            and burst.placed >= params.mean_multiple * burst.usual
+        )
+
+    def _finding(self, name: str, burst: Count, at: int) -> Finding:
+        nearest, farthest = min(burst.distances_bps), max(burst.distances_bps)
+        rate, multiple = burst.cancelled / burst.placed, burst.cancelled * burst.placements / burst.usual
         note = (
-            f"{name}: {count.placements} large orders placed {nearest:.0f}-{farthest:.0f} bps "
-            f"from mid, {rate * 100:.0f} % cancelled within {params.lifetime_sec} s ({multiple:.0f} x the large size)"
+            f"{name}: {burst.placements} large orders placed {nearest:.0f}-{farthest:.0f} bps from mid, "
+            f"{rate * 100:.0f} % cancelled within {self._params.lifetime_sec} s ({multiple:.0f} x the large size)"
         )
         return Finding(at, self._severity(rate, multiple), note)
 

@@ -12,8 +12,8 @@ import msgspec
 
 from app.microstructure.events import Side as Aggressor
 from app.microstructure.report import Severity
-from app.scorecard.half import Half
-from app.scorecard.scripts import Script, Writer, wait
+from app.scorecard.scripts import Script, Writer
+from app.scorecard.scripts.shape import ShapedBook, Thickening, Withdrawal, let_go, refill
 from app.scorecard.venue import Venue
 from producer.exchange.book import Side
 
@@ -39,60 +39,6 @@ _REACH: Final[dict[Severity, _Reach]] = {
     "high": _Reach(12.0, 12.0, 0.12, 24.0),
 }
 _FURTHEST_BPS: Final = 150.0
-_NEST_BPS: Final = 8.0
-_RUNGS: Final = 20
-
-
-class _Ladder:
-    """Orders of ours behind a moving touch, as dense and large as those that were there when the move began.
-
-    `best` may be in front of the base market's touch, which the side's makers have then left behind, or behind it,
-    where the base market's own levels are thinner than those around its touch: `deep` fills these up.
-    """
-
-    def __init__(self, venue: Venue, side: Side, rng: random.Random, *, deep: bool) -> None:
-        self._venue, self._half, self._rng, self._deep = venue, venue.half(side), rng, deep
-        top, large = venue.top(side, _RUNGS), venue.large()
-        self._sizes = [min(qty, 0.9 * large) for _, qty in top + venue.top(side.opposite, _RUNGS)]
-        self._gap = max(venue.tick, abs(top[-1][0] - top[0][0]) / len(top))
-
-    def follow(self, best: float, scale: float = 1.0) -> None:
-        """Let the side's best price be `best`; new orders are `scale` of the usual size.
-
-        The makers have come along: their quotes around the base market's touch are not shown any more. Else that
-        touch, with all that is placed and cancelled there, would stand far from the mid price.
-        """
-        half, gap, base = self._half, self._gap, self._half.base_touch()
-        in_front = half.sign * (best - base) / base
-        half.limit = best if in_front <= 0 else base * (1 - half.sign * min(in_front, _NEST_BPS * 1e-4))
-        for price in half.own_prices():
-            if half.is_better(price, best):
-                half.put(price, 0.0)
-        if in_front > 0:
-            self._fill(best, half.limit, scale)
-        elif self._deep:
-            self._fill(best, best - half.sign * _RUNGS * gap, scale)
-
-    def _fill(self, best: float, furthest: float, scale: float) -> None:
-        """Place orders where there are none yet, from `best` on and up to `furthest`."""
-        half, gap = self._half, self._gap
-        standing = half.own_prices()
-        if not standing:
-            standing = [furthest]
-        else:
-            self._add(standing[-1] - half.sign * gap, furthest, scale)
-        self._add(best, standing[0], scale)
-
-    def _add(self, start: float, end: float, scale: float) -> None:
-        price = start
-        while self._half.is_better(price, end):
-            self._half.put(self._venue.on_grid(price), self._rng.choice(self._sizes) * scale)
-            price -= self._half.sign * self._gap * self._rng.uniform(0.5, 1.5)
-
-    def clear(self) -> None:
-        """Take all orders back."""
-        for price in self._half.own_prices():
-            self._half.put(price, 0.0)
 
 
 def crash(*, spread: bool, thin: bool, flow: bool) -> Writer:
@@ -111,30 +57,31 @@ class _Signs(msgspec.Struct, frozen=True):
 
 
 def _crash(venue: Venue, rng: random.Random, signs: _Signs, reach: _Reach) -> Script:
-    book = _Book(venue, rng, deep=not signs.thin)
+    book = ShapedBook(venue, rng, deep=not signs.thin)
     start = venue.touch(Side.BID)
-    usual = venue.touch(Side.ASK) / start - 1
+    usual = venue.usual_spread
     widest = max(reach.spread_bps * 1e-4, reach.spread_ratio * usual) * rng.uniform(1.0, 1.5)
     ramp, hold = rng.uniform(6, 12), rng.uniform(2, 5)
     began, edge = venue.now, start
     while (elapsed := (venue.now - began) / 1e9) < ramp + hold:
         progress = min(1.0, elapsed / ramp)
-        scale = 1 - (1 - reach.left) * progress if signs.thin else 1.0
+        left = 1 - (1 - reach.left) * progress if signs.thin else 1.0
         gap = usual + (widest - usual) * progress if signs.spread else usual
         if signs.flow:
             _sell(venue, rng, reach.volume_ratio * progress**2, lowest=start * (1 - _FURTHEST_BPS * 1e-4))
             edge = min(edge, venue.touch(Side.BID))
         else:
             edge = start * (1 - (gap - usual) / 2)
-        if not signs.thin:
-            _refill(venue.bids, rng)
-        book.shape(edge, gap, scale)
+        refill(venue.asks, rng)
+        if not (signs.thin and signs.flow):
+            refill(venue.bids, rng)
+        book.shape(edge, gap, left)
         yield
     began, seconds = venue.now, rng.uniform(5, 10)
     venue.bids.restock()
     while (progress := (venue.now - began) / 1e9 / seconds) < 1:
         risen = edge + (max(edge, venue.bids.base_touch()) - edge) * progress
-        book.shape(risen, gap + (usual - gap) * progress, scale + (1 - scale) * progress)
+        book.shape(risen, gap + (usual - gap) * progress, left + (1 - left) * progress)
         yield
     book.let_go()
     return True
@@ -149,50 +96,6 @@ def _sell(venue: Venue, rng: random.Random, volume_ratio: float, lowest: float) 
             venue.market_order("sell", left / 4, not_beyond=lowest)
 
 
-def _refill(half: Half, rng: random.Random) -> None:
-    """Let makers fill up what was eaten, some half a second later and to a size of their own."""
-    if rng.random() < 2 * _BEAT_SEC:
-        half.restock(rng)
-
-
-class _Book:
-    """Both sides of the book, shaped as a whole: where it ends, how wide it gapes, what is left of its levels."""
-
-    def __init__(self, venue: Venue, rng: random.Random, *, deep: bool) -> None:
-        self._venue = venue
-        self._ladders = {side: _Ladder(venue, side, rng, deep=deep) for side in Side}
-        _shape_levels_near_the_touch(venue, 3.0)
-
-    def shape(self, bid: float, gap: float, scale: float) -> None:
-        """Let the bids end at `bid`, the offers begin `gap` (a share of the price) above, levels be scaled."""
-        venue = self._venue
-        venue.bids.scale = venue.asks.scale = scale
-        bid = max(venue.on_grid(bid), venue.bids.reserve())
-        ask = min(venue.on_grid(bid * (1 + gap)), venue.asks.reserve())
-        self._ladders[Side.BID].follow(bid, scale)
-        self._ladders[Side.ASK].follow(max(ask, bid + venue.tick), scale)
-
-    def let_go(self) -> None:
-        """Leave the book to the base market again."""
-        for ladder in self._ladders.values():
-            ladder.clear()
-        _let_go(self._venue)
-
-
-def _shape_levels_near_the_touch(venue: Venue, widths: float) -> None:
-    """Let `scale` reach over so many times the width of the best 20 levels."""
-    for side in Side:
-        top = venue.top(side, _RUNGS)
-        venue.half(side).reach = widths * abs(top[-1][0] / top[0][0] - 1)
-
-
-def _let_go(venue: Venue) -> None:
-    for side in Side:
-        half = venue.half(side)
-        half.limit, half.scale = None, 1.0
-        half.restock()
-
-
 def orderly_fall(venue: Venue, rng: random.Random, _: Severity) -> Script:
     """Let the price fall 15 to 40 bps and come back, the book as tight and deep as ever."""
     return _orderly(venue, rng, Side.BID)
@@ -205,8 +108,8 @@ def orderly_rally(venue: Venue, rng: random.Random, _: Severity) -> Script:
 
 def _orderly(venue: Venue, rng: random.Random, front: Side) -> Script:
     """Push the `front` side back: takers trade through it, its makers give way, the other side follows."""
-    half, aggressor, book = venue.half(front), _aggressor_against(front), _Book(venue, rng, deep=True)
-    gap = venue.touch(Side.ASK) / venue.touch(Side.BID) - 1
+    half, aggressor, book = venue.half(front), _aggressor_against(front), ShapedBook(venue, rng, deep=True)
+    gap = venue.usual_spread
     room = abs(half.reserve() / venue.touch(front) - 1)
     distance, seconds = min(rng.uniform(15, 40) * 1e-4, room), rng.uniform(20, 30)
     began = venue.now
@@ -216,7 +119,8 @@ def _orderly(venue: Venue, rng: random.Random, front: Side) -> Script:
         if elapsed < seconds:
             qty = 2 * venue.volume_per_sec * _BEAT_SEC * rng.uniform(0.5, 1.5)
             venue.market_order(aggressor, qty, not_beyond=edge)
-        _refill(half, rng)
+        for each in Side:
+            refill(venue.half(each), rng)
         book.shape(edge if front is Side.BID else edge * (1 - gap), gap, 1.0)
         yield
     book.let_go()
@@ -229,42 +133,50 @@ def _aggressor_against(side: Side) -> Aggressor:
 
 def fast_and_deep(venue: Venue, rng: random.Random, _: Severity) -> Script:
     """Trade ten times as often, mostly sells and more and more of them, against a book two or three times as deep."""
-    _shape_levels_near_the_touch(venue, 1.2)
     deep, seconds = rng.uniform(2, 3), rng.uniform(15, 25)
+    sides = [Thickening(venue, side) for side in Side]
     began = venue.now
     while (progress := (venue.now - began) / 1e9 / seconds) < 1:
         swell = min(1.0, 4 * progress, 4 * (1 - progress))
-        venue.bids.scale = venue.asks.scale = 1 + (deep - 1) * swell
+        for makers in sides:
+            makers.bring(1 + (deep - 1) * swell)
         for _order in range(rng.randint(3, 6)):
             aggressor: Aggressor = "sell" if rng.random() < 0.6 + 0.3 * progress else "buy"
             venue.market_order(aggressor, venue.trade_qty * rng.uniform(0.3, 2.0))
-        _refill(venue.bids, rng)
-        _refill(venue.asks, rng)
+        refill(venue.bids, rng)
+        refill(venue.asks, rng)
         yield
-    _let_go(venue)
+    let_go(venue)
     return True
 
 
 def thin_only(venue: Venue, rng: random.Random, _: Severity) -> Script:
     """Let makers withdraw most of the book in quiet, the touch as tight as ever."""
-    _shape_levels_near_the_touch(venue, 3.0)
     left, seconds = rng.uniform(0.15, 0.4), rng.uniform(15, 25)
+    makers = {side: Withdrawal(venue, side) for side in Side}
     began = venue.now
     while (progress := (venue.now - began) / 1e9 / seconds) < 1:
         swell = min(1.0, 4 * progress, 4 * (1 - progress))
-        venue.bids.scale = venue.asks.scale = 1 - (1 - left) * swell
+        for side, withdrawal in makers.items():
+            withdrawal.leave(1 - (1 - left) * swell, venue.half(side).base_touch())
+            refill(venue.half(side), rng)
         yield
-    _let_go(venue)
+    let_go(venue)
     return True
 
 
 def wide_only(venue: Venue, rng: random.Random, _: Severity) -> Script:
     """Let the spread be wide for a while, the book behind it as deep as ever and nobody in a hurry."""
+    book = ShapedBook(venue, rng, deep=True)
     for _time in range(rng.randint(2, 4)):
-        mid, usual = venue.mid(), venue.touch(Side.ASK) / venue.touch(Side.BID) - 1
+        bid, usual = venue.touch(Side.BID), venue.usual_spread
         wide = max(rng.uniform(3, 8) * 1e-4, 8 * usual)
-        venue.bids.limit, venue.asks.limit = venue.on_grid(mid * (1 - wide / 2)), venue.on_grid(mid * (1 + wide / 2))
-        yield from wait(venue, rng.uniform(2, 6))
-        venue.bids.limit = venue.asks.limit = None
-        yield from wait(venue, rng.uniform(1, 3))
+        for gap, seconds in ((wide, rng.uniform(2, 6)), (usual, rng.uniform(1, 3))):
+            until = venue.now + int(seconds * 1e9)
+            while venue.now < until:
+                book.shape(bid * (1 - (gap - usual) / 2), gap, 1.0)
+                refill(venue.bids, rng)
+                refill(venue.asks, rng)
+                yield
+    book.let_go()
     return True

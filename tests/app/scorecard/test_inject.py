@@ -72,7 +72,7 @@ def test_after_an_episode_the_market_is_the_base_market_again(name: str) -> None
     assert over
     for half in (venue.bids, venue.asks):
         assert bool(half.own_prices()) <= (name == "genuine depth")
-        assert (half.limit, half.scale) == (None, 1.0)
+        assert (half.limit, half.resize) == (None, None)
 
 
 def test_the_same_seed_plays_the_same() -> None:

@@ -42,7 +42,7 @@ def seconds(first: int, last: int, severity: Severity = "low") -> list[tuple[int
 def outcome_of(watcher: Callable[[list[Episode]], Watcher]) -> list[Outcome]:
     """Return what comes of real injections that a made-up detector watches."""
     outcomes = []
-    for detector, seed in product(DETECTORS, ("3", "4")):
+    for detector, seed in product(DETECTORS, ("3", "5")):
         pace = Pace(10.0, GRACE[detector] + 5.0)
         truth = Injection(MARKET, kinds_for(detector), pace, seed)
         events = list(truth)

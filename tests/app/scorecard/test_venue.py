@@ -1,8 +1,11 @@
 """The venue: one quiet base market of two levels a side, with orders of ours."""
 
+import random
+
 import pytest
 
 from app.microstructure.events import OrderBookDeltas, TradeTick
+from app.scorecard.half import Resize
 from app.scorecard.streams import MarketEvent, Stream
 from app.scorecard.venue import InvalidStreamError, Venue
 from producer.exchange.book import Side
@@ -67,12 +70,62 @@ def test_a_limit_hides_what_is_better_and_lets_it_come_back() -> None:
     assert published(venue, diff(12)) == ([(100.0, 5.0)], [])
 
 
-def test_scale_reaches_only_levels_near_the_touch() -> None:
+def test_makers_withdraw_down_to_a_price_and_come_back() -> None:
     venue = Venue(quiet_market())
-    venue.asks.scale, venue.asks.reach = 0.5, 0.005
+    venue.asks.resize = Resize(101.5, 0.5, 100.0)
     assert published(venue, diff(11)) == ([], [(101.0, 2.0)])
-    venue.asks.scale = 1.0
+    venue.asks.resize = None
     assert published(venue, diff(12)) == ([], [(101.0, 4.0)])
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(0.5, [2.5, 3.0]), (2.0, [6.0, 8.0])])
+def test_large_levels_count_as_large_when_they_shrink_and_do_not_grow(scale: float, shown: list[float]) -> None:
+    venue = Venue(quiet_market())
+    venue.bids.resize = Resize(90.0, scale, 6.0)
+    bids, _ = published(venue, diff(11))
+    changed = dict(bids)
+    assert [changed.get(100.0, 5.0), changed.get(99.0, 8.0)] == shown
+
+
+def test_large_levels_that_were_hidden_come_back_in_part_and_the_base_market_can_still_change_them() -> None:
+    venue = Venue(quiet_market())
+    venue.bids.limit = 99.0
+    venue.bids.resize = Resize(90.0, 0.5, 100.0)
+    published(venue, diff(11))
+    venue.bids.let_go(3.0)
+    assert published(venue, diff(12)) == ([(99.0, 7.0), (100.0, 3.0)], [])
+    assert published(venue, diff(13, bids=[(99.0, 6.0), (100.0, 0.0)])) == ([(99.0, 5.0), (100.0, 0.0)], [])
+    assert published(venue, diff(14, bids=[(100.0, 9.0)])) == ([(100.0, 9.0)], [])
+
+
+def test_large_levels_stay_when_a_limit_is_tightened_until_the_base_market_takes_them_back() -> None:
+    venue = Venue(quiet_market())
+    venue.bids.keep(6.0)
+    venue.bids.limit = 98.0
+    assert published(venue, diff(11, bids=[(98.0, 9.0), (97.0, 1.0)])) == (
+        [(98.0, 9.0), (97.0, 1.0), (100.0, 0.0)],
+        [],
+    )
+    assert venue.bids.shown(99.0) == 8.0
+    assert published(venue, diff(12, bids=[(99.0, 0.0)])) == ([(99.0, 0.0)], [])
+    assert published(venue, diff(13, bids=[(99.0, 8.0)])) == ([(99.0, 0.0)], [])
+
+
+def test_kept_levels_are_hidden_when_none_are_to_be_kept() -> None:
+    venue = Venue(quiet_market())
+    venue.bids.keep(6.0)
+    venue.bids.limit = 98.0
+    published(venue, diff(11, bids=[(97.0, 1.0)]))
+    venue.bids.keep(None)
+    assert published(venue, diff(12)) == ([(99.0, 0.0)], [])
+
+
+def test_base_trades_shrink_with_the_level_that_they_hit() -> None:
+    venue = Venue(quiet_market())
+    venue.bids.resize = Resize(90.0, 0.2, 100.0)
+    published(venue, diff(11))
+    assert venue.on_trade(markets.trade(500, price=100.0, qty=3.0, side="sell")).payload.qty == pytest.approx(0.6)
+    assert published(venue, diff(12, bids=[(100.0, 2.0)])) == ([(100.0, 0.4)], [])
 
 
 def test_a_market_order_walks_the_book_and_its_trades_come_before_the_diff() -> None:
@@ -91,13 +144,23 @@ def test_a_market_order_walks_the_book_and_its_trades_come_before_the_diff() -> 
     assert joint.payload.bids == [(99.0, 7.0), (100.0, 0.0)]
 
 
-def test_what_was_eaten_comes_back_when_the_base_market_touches_the_level_or_on_restock() -> None:
+def test_what_was_eaten_stays_away_until_the_restock() -> None:
     venue = Venue(quiet_market())
     venue.market_order("buy", 4.5)
     assert published(venue, diff(11)) == ([], [(101.0, 0.0), (102.0, 6.5)])
-    assert published(venue, diff(12, asks=[(101.0, 2.0)])) == ([], [(101.0, 2.0)])
+    assert published(venue, diff(12, asks=[(101.0, 5.0)])) == ([], [(101.0, 1.0)])
     venue.asks.restock()
-    assert published(venue, diff(13)) == ([], [(102.0, 7.0)])
+    assert published(venue, diff(13)) == ([], [(101.0, 5.0), (102.0, 7.0)])
+
+
+def test_a_level_that_others_filled_up_keeps_its_size() -> None:
+    venue = Venue(quiet_market())
+    venue.market_order("buy", 4.0)
+    venue.asks.restock(random.Random(1))
+    ((_, size),) = published(venue, diff(11))[1]
+    assert size != 4.0
+    venue.asks.restock(random.Random(2))
+    assert published(venue, diff(12)) == ([], [])
 
 
 def test_a_market_order_stops_at_the_worst_price_accepted() -> None:

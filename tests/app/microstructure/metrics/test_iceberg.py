@@ -147,6 +147,22 @@ def test_what_trades_between_two_book_events_is_one_fill() -> None:
     ]
 
 
+def test_what_trades_until_a_short_level_is_back_is_one_fill() -> None:
+    feed, detector = market()
+    for _refresh in range(4):
+        fill(feed, left=0.8)
+        for qty in (0.6, 0.9):
+            feed.trade(BID, qty)
+            feed.later(0.1).set([(BID, 0.5)])
+        feed.set([(BID, 2.0)])
+    feed.later(0.1).set()
+    assert detector.value(feed.now) == ()
+    fill(feed)
+    assert [found.note for found in detector.value(feed.now)] == [
+        "bid 99.99: 5 fills took 11 while 2 stayed visible (5.5 x)"
+    ]
+
+
 def test_a_fill_counts_when_a_book_event_that_must_hold_it_confirms_it() -> None:
     feed, detector = market()
     for _fill in range(4):
@@ -336,7 +352,8 @@ class Reference:
             run = Level(shown, now, last_fill=now)
         if run is not None and tick.ts_event >= run.since:
             run.last_fill = now
-            run.unconfirmed.append((now, int(tick.ts_event), round(tick.payload.qty * 1e8)))
+            begun = run.unconfirmed[-1][0] if run.unconfirmed and run.short_since is not None else now
+            run.unconfirmed.append((begun, int(tick.ts_event), round(tick.payload.qty * 1e8)))
         return run
 
     def seen(self, run: Level | None, shown: int, now: int) -> Level | None:
@@ -409,7 +426,7 @@ def play(feed: BookFeed, steps: Sequence[tuple[int, tuple[object, ...]]]) -> Non
                 feed.restart()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(STEPS)
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
     steps: list[tuple[int, tuple[object, ...]]],

@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from app.microstructure.metrics.large_orders import MAX_ORDERS, MAX_SIZES, UNITS, Count, LargeOrders, OrderParams
+from app.microstructure.metrics.large_orders import MAX_ORDERS, MAX_SIZES, UNITS, LargeOrders
+from app.microstructure.metrics.order_values import Count, OrderParams
 from support.markets import SECOND, START
 
 LARGE, MID = 2.0, 100.0
@@ -17,14 +18,17 @@ class Side:
         self.now = START
         self._levels: dict[float, float] = {}
 
-    def set(self, price: float, qty: float, after: float = 0.0, mid: float | None = MID) -> bool:
+    def set(self, price: float, qty: float, after: float = 0.0, mid: float | None = MID, spread: float = 0.002) -> bool:
         self.now += round(after * SECOND)
         change = (price, self._levels.get(price, 0.0), qty)
         self._levels[price] = qty
-        return self.orders.change([change], self.now, LARGE, mid)
+        return self.orders.change([change], self.now, LARGE, None if mid is None else mid - spread / 2, mid)
 
     def count(self, after: float = 0.0) -> Count:
         return self.orders.count(self.now + round(after * SECOND), LARGE)
+
+    def bursts(self, after: float = 0.0) -> list[Count]:
+        return self.orders.bursts(self.now + round(after * SECOND), LARGE)
 
 
 def test_an_order_is_a_rise_by_the_large_size() -> None:
@@ -57,13 +61,30 @@ def test_without_a_mid_nothing_is_placed_or_cancelled() -> None:
     assert side.count(after=2)[:3] == (1, 5 * UNITS, 0)
 
 
-def test_a_cancel_counts_a_moment_later_and_is_fresh_then() -> None:
+def test_a_cancel_counts_a_moment_later_and_is_judged_then() -> None:
     side = Side()
     side.set(99.8, 5.0)
     assert side.set(99.8, 1.0, after=1.0)
-    assert side.count(after=0.999)[2:4] == (0, False)
-    assert side.count(after=1.0)[2:4] == (4 * UNITS, True)
-    assert side.count(after=1.1)[2:4] == (4 * UNITS, False)
+    for after, cancelled, judged in ((0.999, 0, False), (1.0, 4 * UNITS, True), (1.1, 4 * UNITS, False)):
+        assert side.count(after=after).cancelled == cancelled
+        assert bool(side.bursts(after=after)) is judged
+
+
+def test_a_burst_holds_the_orders_of_about_one_size() -> None:
+    side = Side()
+    for n, qty in enumerate((3.9, 5.0, 6.0, 8.9, 9.1, 20.0)):
+        side.set(round(99.8 - n / 100, 2), qty)
+    side.set(99.78, 0.0, after=1.0)
+    assert [burst[:3] for burst in side.bursts(after=1.0)] == [(3, 1_990_000_000, 6 * UNITS)]
+
+
+def test_bursts_come_largest_first() -> None:
+    side = Side()
+    for price, qty in ((99.8, 4.0), (99.7, 9.0)):
+        side.set(price, qty)
+    for price in (99.8, 99.7):
+        side.set(price, 0.0)
+    assert [burst.cancelled for burst in side.bursts(after=1.0)] == [9 * UNITS, 4 * UNITS]
 
 
 def test_no_more_than_the_order_is_cancelled() -> None:
@@ -114,6 +135,13 @@ def test_what_falls_near_the_mid_was_not_cancelled(mid: float, cancelled: bool) 
     side = Side()
     side.set(99.8, 5.0)
     assert side.set(99.8, 0.0, mid=mid) is cancelled
+
+
+@pytest.mark.parametrize(("spread", "cancelled"), [(0.38, True), (0.4, False), (0.42, False)])
+def test_what_falls_at_the_touch_was_not_cancelled_however_wide_the_spread_is(spread: float, cancelled: bool) -> None:
+    side = Side()
+    side.set(99.8, 5.0)
+    assert side.set(99.8, 1.0, spread=spread) is cancelled
 
 
 @pytest.mark.parametrize(("left", "orders"), [(2.5, 1), (2.6, 2)])
@@ -206,15 +234,3 @@ def test_orders_and_sizes_are_bounded() -> None:
     state = side.orders.pack()
     assert (len(state.orders), len(state.displaced), len(state.sizes)) == (MAX_ORDERS, MAX_ORDERS, MAX_SIZES)
     assert len(msgspec.msgpack.encode(state)) < 20_000
-
-
-def test_the_range_of_prices_is_that_of_the_orders() -> None:
-    side = Side()
-    assert side.orders.lowest > side.orders.highest
-    side.set(99.8, 5.0)
-    side.set(99.7, 6.0, after=20.0)
-    assert (side.orders.lowest, side.orders.highest) == (99.7, 99.8)
-    side.set(99.7, 1.0, after=11.0)
-    assert (side.orders.lowest, side.orders.highest) == (99.7, 99.7)
-    unpacked = LargeOrders.unpack(side.orders.pack(), PARAMS)
-    assert (unpacked.lowest, unpacked.highest) == (99.7, 99.7)
