@@ -16,6 +16,8 @@ EPOCH_LIMIT: Final = 2**63 - 1000  # Redis counts in signed 64-bit integers and 
 REPORT_KEY: Final = "report:"
 HEAVY_SUFFIX: Final = ":heavy"
 EPOCH_KEY: Final = "report:writer:token:"
+# Whoever listens here hears the symbol of each report as it is written.
+CHANGES_CHANNEL: Final = "report:changes"
 
 
 class StoreUnavailableError(Exception):

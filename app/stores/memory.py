@@ -30,6 +30,15 @@ class MemoryReportStore:
         body, expires = self._reports.get(symbol, (None, 0.0))
         return body if self._now() < expires else None
 
+    async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+        """Return the newest report of each symbol."""
+        return [await self.read(symbol) for symbol in symbols]
+
+    async def symbols(self, limit: int) -> list[str]:
+        """Return symbols with a report, sorted, at most `limit`."""
+        now = self._now()
+        return sorted(symbol for symbol, (_, expires) in self._reports.items() if now < expires)[:limit]
+
     async def close(self) -> None:
         """Nothing to give back."""
 

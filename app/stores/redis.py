@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from app.stores.base import (
+    CHANGES_CHANNEL,
     EPOCH_KEY,
     EPOCH_LIMIT,
     HEAVY_SUFFIX,
@@ -52,8 +53,10 @@ return redis.call('GET', KEYS[1])
 # KEYS: epoch, report, heavy part. ARGV: writer's epoch, report, life in ms, heavy part or ''.
 # Returns 1 if written, 0 if refused.
 # A missing or older epoch is replaced: the writer took its own from the table, the durable record.
+# Readers that listen are told which symbol changed. pcall: a user without rights to the channel may still write.
 _PUBLISH: Final = (
     _NEWER
+    + f"local changes, symbol_at = '{CHANGES_CHANNEL}', {len(REPORT_KEY) + 1}"
     + """
 local known = redis.call('GET', KEYS[1])
 if known ~= ARGV[1] then
@@ -66,6 +69,7 @@ if ARGV[4] == '' then
 else
   redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3])
 end
+redis.pcall('PUBLISH', changes, string.sub(KEYS[2], symbol_at))
 return 1
 """
 )
@@ -100,7 +104,7 @@ class RedisReportStore:
     async def read(self, symbol: str) -> bytes | None:
         """See `ReportStore.read`."""
         key = REPORT_KEY + symbol
-        with _absence_named():
+        with absence_named():
             # Both in one step: two reads could catch parts of two reports.
             body, heavy = cast("list[bytes | None]", await self._redis.mget(key, key + HEAVY_SUFFIX))
         if body is None or not is_light(body):
@@ -134,7 +138,7 @@ class _Script:
         every = list(calls)
         if not every:
             return []
-        with _absence_named():
+        with absence_named():
             try:
                 return await self._run(every)
             except NoScriptError:
@@ -149,7 +153,8 @@ class _Script:
 
 
 @contextmanager
-def _absence_named() -> Iterator[None]:
+def absence_named() -> Iterator[None]:
+    """Turn whatever Redis or the network raises into `StoreUnavailableError`."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:

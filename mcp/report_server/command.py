@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the reader until it is told to stop; 2 if it cannot start."""
     from report_server import serve
     from report_server.security import HostError
+    from report_server.tokens import TokenFileError
 
     try:
         settings = load()
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             host = args.host or settings.reader_host
             port = settings.reader_port if args.port is None else args.port
             serve.serve_http(settings, host, port, args.allowed_host)
-    except (SettingsError, HostError, serve.ListenError) as error:
+    except (SettingsError, HostError, TokenFileError, serve.ListenError) as error:
         print(f"context8 reader: {error}", file=sys.stderr)
         return 2
     return 0

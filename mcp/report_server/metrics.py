@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from report_server.service import Answer, Outcome
 
-Method = Literal["tools/call", "GET"]
+Method = Literal["tools/call", "resources/read", "GET"]
 
 # Dense around the limit of 150 ms and around what a healthy reader takes.
 _BUCKETS_MS: Final = (0.5, 1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150, 175, 200, 300, 500, 1000, 5000)
@@ -26,13 +26,18 @@ class ReaderMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._known: set[str] = set()
+        self.refused = Counter(
+            "context8_mcp_refused_total", "Requests refused before they were read", ["reason"], registry=self.registry
+        )
+        self.streams = Gauge("context8_mcp_streams", "Streams of reports that are open", registry=self.registry)
+        self._found: dict[str, Gauge] = {}
+        self._children: dict[tuple[Method, str], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
-            "context8_mcp_requests_total", "get_report requests", ["method", "status"], registry=self.registry
+            "context8_mcp_requests_total", "Requests for reports", ["method", "status"], registry=self.registry
         )
         self._durations = Histogram(
             "context8_mcp_request_duration_ms",
-            "Time to answer get_report; code is the HTTP status or what it would be",
+            "Time to answer; code is the HTTP status or what it would be",
             ["method", "code"],
             buckets=_BUCKETS_MS,
             registry=self.registry,
@@ -50,8 +55,9 @@ class ReaderMetrics:
             answer = await call
             status, code = answer.outcome.word, str(answer.outcome.http_status)
         finally:
-            self._requests.labels(method, status).inc()
-            self._durations.labels(method, code).observe((time.perf_counter() - started) * 1000)
+            count, duration = self._of(method, status, code)
+            count.inc()
+            duration.observe((time.perf_counter() - started) * 1000)
         self._count_cache(answer)
         return answer
 
@@ -59,11 +65,21 @@ class ReaderMetrics:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def _of(self, method: Method, status: str, code: str) -> tuple[Counter, Histogram]:
+        # Finding a labelled child takes longer than counting with it.
+        kept = self._children.get((method, status))
+        if kept is None:
+            kept = self._requests.labels(method, status), self._durations.labels(method, code)
+            self._children[method, status] = kept
+        return kept
+
     def _count_cache(self, answer: Answer) -> None:
         if answer.symbol is None:
             return
         if answer.outcome is Outcome.FOUND:
-            self._known.add(answer.symbol)
-            self._hits.labels(answer.symbol).inc()
+            hits = self._found.get(answer.symbol)
+            if hits is None:
+                hits = self._found[answer.symbol] = self._hits.labels(answer.symbol)
+            hits.inc()
         elif answer.outcome is Outcome.ABSENT:
-            self._misses.labels(answer.symbol if answer.symbol in self._known else _UNKNOWN).inc()
+            self._misses.labels(answer.symbol if answer.symbol in self._found else _UNKNOWN).inc()

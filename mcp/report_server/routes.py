@@ -1,4 +1,4 @@
-"""Plain HTTP beside MCP: `GET /get_report?symbol=`, `/health` and `/metrics`.
+"""Plain HTTP beside MCP; /openapi.json describes it (`openapi`).
 
 An unknown symbol is answered with 200 and `null`, as over MCP: null is an answer, and a status of error
 would make callers treat it as a failure. Reports are guarded like `/mcp` against web pages that reach a
@@ -6,48 +6,121 @@ local server under a name of their own (Host and Origin are checked); health and
 probes and scrapers address a process by whatever address it happens to have.
 """
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from report_server.answers import http_response
+from report_server.board import PREFIX, Board
 from report_server.metrics import ReaderMetrics
-from report_server.service import ReportService
+from report_server.openapi import document
+from report_server.service import Answer, ReportService
+from report_server.stream import ReportStreams, TooManyStreamsError
 
-_NOT_STORED = {"cache-control": "no-store"}  # a report is old after 250 ms
+Handler = Callable[[Request], Awaitable[Response]]
+_NOT_STORED = {"cache-control": "no-store"}
 
 
 def add_routes(
-    server: MCPServer, service: ReportService, metrics: ReaderMetrics, security: TransportSecuritySettings
+    server: MCPServer,
+    service: ReportService,
+    metrics: ReaderMetrics,
+    security: TransportSecuritySettings,
+    streams: ReportStreams | None,
 ) -> None:
-    """Add the plain HTTP routes to `server`."""
-    guard = TransportSecurityMiddleware(security)
+    """Add the plain HTTP routes to `server`; without `streams` there is no /stream, and so no board."""
+    host_guard = TransportSecurityMiddleware(security)
+
+    def route(path: str, handler: Handler, *, guarded: bool = True) -> None:
+        async def guard(request: Request) -> Response:
+            return await host_guard.validate_request(request) or await handler(request)
+
+        server.custom_route(path, methods=["GET"])(guard if guarded else handler)
+
+    async def answered(request: Request, answer: Awaitable[Answer]) -> Response:
+        status, headers, body = http_response(await metrics.timed("GET", answer), request.headers.get("if-none-match"))
+        return Response(body, status, {name.decode(): value.decode() for name, value in headers})
 
     async def get_report(request: Request) -> Response:
-        refused = await guard.validate_request(request)
-        if refused is not None:
-            return refused
-        symbols = request.query_params.getlist("symbol")
-        symbol = symbols[0] if len(symbols) == 1 else symbols or None
-        answer = await metrics.timed("GET", service.get_report(symbol))
-        return _json(answer.body, answer.outcome.http_status)
+        return await answered(request, service.get_report(_one(request, "symbol"), *_chosen(request)))
 
-    async def health(_: Request) -> Response:
+    async def reports(request: Request) -> Response:
+        return await answered(request, service.get_reports(_several(request, "symbols"), *_chosen(request)))
+
+    async def symbols(request: Request) -> Response:
+        return await answered(request, service.list_symbols())
+
+    route("/get_report", get_report)
+    route("/reports", reports)
+    route("/symbols", symbols)
+    if streams is not None:
+        route("/stream", _stream(streams))
+        board = Board()
+        route("/", board.page)
+        route(PREFIX + "{name}", board.part)
+    _add_own_routes(route, service, metrics)
+
+
+def _stream(streams: ReportStreams) -> Handler:
+    async def stream(request: Request) -> Response:
+        try:
+            events = streams.open(_several(request, "symbols"), *_chosen(request))
+        except ValueError as error:
+            return _json({"error": str(error)}, 400)
+        except TooManyStreamsError as error:
+            return _json({"error": str(error)}, 503)
+        # A proxy that gathers a stream would make old news of it.
+        headers = {**_NOT_STORED, "x-accel-buffering": "no"}
+        return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+
+    return stream
+
+
+def _add_own_routes(route: Callable[..., None], service: ReportService, metrics: ReaderMetrics) -> None:
+    async def live(_: Request) -> Response:
+        return _json({"status": "ok"}, 200)
+
+    async def ready(_: Request) -> Response:
         check = await service.check_store()
         healthy = check.error is None
         store = {"checked": "one read of the report store", **msgspec.structs.asdict(check)}
-        body = {"status": "ok" if healthy else "unavailable", "checks": {"redis": store}}
-        return _json(msgspec.json.encode(body), 200 if healthy else 503)
+        return _json(
+            {"status": "ok" if healthy else "unavailable", "checks": {"redis": store}}, 200 if healthy else 503
+        )
 
     async def prometheus(_: Request) -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    server.custom_route("/get_report", methods=["GET"])(get_report)
-    server.custom_route("/health", methods=["GET"])(health)
-    server.custom_route("/metrics", methods=["GET"])(prometheus)
+    async def openapi(_: Request) -> Response:
+        return Response(msgspec.json.encode(document()), media_type="application/json")
+
+    route("/health", ready, guarded=False)
+    route("/health/ready", ready, guarded=False)
+    route("/health/live", live, guarded=False)
+    route("/metrics", prometheus, guarded=False)
+    route("/openapi.json", openapi)
 
 
-def _json(body: bytes, status: int) -> Response:
-    return Response(body, status, headers=_NOT_STORED, media_type="application/json")
+def _one(request: Request, name: str) -> object:
+    """Return a parameter that may come once; several are a list, which no parameter may be."""
+    values = request.query_params.getlist(name)
+    return values[0] if len(values) == 1 else values or None
+
+
+def _several(request: Request, name: str) -> list[str] | None:
+    """Return a parameter that is a list: separated by commas, or given several times."""
+    values = request.query_params.getlist(name)
+    return [part for value in values for part in value.split(",")] or None
+
+
+def _chosen(request: Request) -> tuple[object, object]:
+    return _one(request, "detail"), _several(request, "fields")
+
+
+def _json(content: object, status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, headers=_NOT_STORED, media_type="application/json")

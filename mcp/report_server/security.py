@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.requests import Request
+from starlette.types import Scope
 
+MAX_BODY_BYTES: Final = 65_536  # a hundred times what the longest useful request takes
+_MOST_KEPT: Final = 64
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -36,6 +40,25 @@ def transport_security(host: str, allowed_hosts: Sequence[str]) -> TransportSecu
         allowed_hosts=hosts,
         allowed_origins=[f"{scheme}://{value}" for scheme in ("http", "https") for value in hosts],
     )
+
+
+class HostGate:
+    """The SDK's own verdict on a Host header, remembered: it is the same for every request that has it."""
+
+    def __init__(self, security: TransportSecuritySettings) -> None:
+        self._guard = TransportSecurityMiddleware(security)
+        self._accepted: set[bytes] = set()
+
+    async def accepts(self, scope: Scope, host: bytes | None) -> bool:
+        """Return whether a request with this Host header, and without Origin, is accepted."""
+        if host in self._accepted:
+            return True
+        if host is None or await self._guard.validate_request(Request(scope)) is not None:
+            return False
+        if len(self._accepted) >= _MOST_KEPT:
+            self._accepted.clear()
+        self._accepted.add(host)
+        return True
 
 
 def _header_values(name: str) -> list[str]:

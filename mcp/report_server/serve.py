@@ -4,26 +4,37 @@ It starts whether or not Redis is there. Over HTTP, SIGTERM and SIGINT stop it c
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 
 from app import logs
 from app.settings import Settings
-from app.stores.redis import RedisReportStore
+from app.stores.redis_reader import RedisReportReader
+from report_server.changes import Changes, ChangesBus
+from report_server.guard import RateLimit
 from report_server.metrics import ReaderMetrics
+from report_server.protocol import BoundedHttpProtocol
 from report_server.security import transport_security
 from report_server.server import build_app, build_server
 from report_server.service import ReportService
+from report_server.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GRACE_SEC = 2  # for open streams; an answer takes far less
+_GRACE_SEC = 1  # for open streams; an answer takes far less
+_MOST_CONNECTIONS = 2000  # beyond that: 503, so that memory has a bound
+# libuv takes one new connection from a listening socket in each turn of its loop. Under load a turn takes 10 ms and
+# more, and the last of 500 callers waited seconds to be let in. The same socket several times is let in as often.
+_ACCEPTS_A_TURN = 32
 
 
 class ListenError(OSError):
@@ -35,19 +46,27 @@ def serve_http(settings: Settings, host: str, port: int, allowed_hosts: Sequence
 
     Raises:
         HostError: the host needs allowed names.
+        TokenFileError: the file of tokens cannot be used.
         ListenError: the address cannot be listened on.
     """
-    store, service = _wire(settings)
-    app = build_app(service, ReaderMetrics(), transport_security(host, allowed_hosts))
+    tokens = Tokens(Path(settings.reader_tokens_file)) if settings.reader_tokens_file else None
+    rate = RateLimit(settings.reader_rate_limit) if settings.reader_rate_limit else None
+    parts = _wire(settings)
+    app = build_app(
+        parts.service, ReaderMetrics(), transport_security(host, allowed_hosts), parts.changes, tokens=tokens, rate=rate
+    )
     # log_config=None leaves logging to the process; a line for each request would cost more than the request.
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttpProtocol,
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # whoever connects could name any address, and so escape the rate limit
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SEC,
     )
     server = uvicorn.Server(config)
@@ -58,17 +77,20 @@ def serve_http(settings: Settings, host: str, port: int, allowed_hosts: Sequence
     _log.info("listening on %s, MCP at /mcp", _url(listener))
 
     async def serve() -> None:
+        # What start-up made lives as long as the process; leaving it out makes collections short.
+        gc.collect()
+        gc.freeze()
         try:
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTS_A_TURN - 1))])
         finally:
-            await store.close()
+            await parts.close()
 
     asyncio.run(serve(), loop_factory=config.get_loop_factory())
 
 
 def serve_stdio(settings: Settings) -> None:
     """Serve MCP on stdin and stdout until stdin closes; logs go to stderr."""
-    store, service = _wire(settings)
+    parts = _wire(settings)
     # A thread waits on stdin and nothing can interrupt it, so a signal ends the process at once: there is
     # nothing to flush and nothing to give back.
     for number in _STOP_SIGNALS:
@@ -76,9 +98,9 @@ def serve_stdio(settings: Settings) -> None:
 
     async def serve() -> None:
         try:
-            await build_server(service, ReaderMetrics()).run_stdio_async()
+            await build_server(parts.service, ReaderMetrics(), ChangesBus(parts.changes)).run_stdio_async()
         finally:
-            await store.close()
+            await parts.close()
 
     asyncio.run(serve())
 
@@ -88,24 +110,32 @@ def configure_logging(settings: Settings) -> None:
     logs.configure("reader", settings.node_id, settings.log_level)
     for library in ("mcp", "uvicorn"):
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It writes each foreign Host and Origin down as it came, which is for whoever sent it to fill the log with.
+    logging.getLogger("mcp.server.transport_security").setLevel(logging.ERROR)
 
 
-def _wire(settings: Settings) -> tuple[RedisReportStore, ReportService]:
+class _Parts(NamedTuple):
+    store: RedisReportReader
+    service: ReportService
+    changes: Changes
+
+    async def close(self) -> None:
+        await self.changes.close()
+        await self.service.close()
+        await self.store.close()
+
+
+def _wire(settings: Settings) -> _Parts:
     timeout_sec = settings.timeout_ms / 1000
-    store = RedisReportStore(
-        settings.redis_url,
-        password=settings.redis_password,
-        ttl_sec=settings.cache_ttl_sec,
-        timeout_sec=timeout_sec,
-    )
-    return store, ReportService(store, timeout_sec, settings.stale_after_ms)
+    store = RedisReportReader(settings.redis_url, password=settings.redis_password, timeout_sec=timeout_sec)
+    return _Parts(store, ReportService(store, timeout_sec, settings.stale_after_ms), Changes(store.changes))
 
 
 def _listen(host: str, port: int) -> socket.socket:
     # Bound here rather than by uvicorn, which reports a taken port with a log record and exit code 1.
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address[:2], family=family, backlog=_MOST_CONNECTIONS)
     except OSError as error:
         # create_server adds the address to the system's words; an unknown name has a negative number.
         number = error.errno or 0

@@ -1,40 +1,107 @@
 """Composition: the MCP server around a `ReportService`, and the ASGI app that serves it over HTTP.
 
 The HTTP side is stateless and answers with plain JSON: every request stands alone, so any number of readers
-may share a load balancer, and a restart loses nothing. Whatever later answers hot requests sooner wraps the
-app that `build_app` returns and uses the same service.
+may share a load balancer, and a restart loses nothing. In front of the SDK's app stands the fast path, which answers
+the hot requests from the same service.
 """
 
+from typing import Final
+
 from mcp.server import MCPServer
+from mcp.server.caching import CacheableMethod, CacheHint
+from mcp.server.subscriptions import SubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import Implementation
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from app import __version__
+from report_server.changes import Changes, ChangesBus
+from report_server.deadline import CallLimit, RequestLimit
+from report_server.fast_path import FastPath
+from report_server.guard import Guard, RateLimit
 from report_server.metrics import ReaderMetrics
+from report_server.prompts import add_prompts
+from report_server.resources import add_resources
 from report_server.routes import add_routes
+from report_server.security import MAX_BODY_BYTES, HostGate
 from report_server.service import ReportService
-from report_server.tools import get_report_tool
+from report_server.stream import ReportStreams
+from report_server.tokens import Tokens
+from report_server.tools import tools
 
-_INSTRUCTIONS = (
-    "Live market microstructure reports. Call get_report with a symbol such as BTCUSDT. Before relying on a "
-    "report look at data_age_ms and ingestion.status: `degraded` and `down` mean that the market data is old."
+NAME: Final = "context8"
+TITLE: Final = "context8 market reports"
+_INSTRUCTIONS: Final = (
+    "Live market microstructure reports. list_symbols says which there are; get_report with detail=summary answers "
+    "most questions. Before relying on a report look at data_age_ms and ingestion.status: `degraded` and `down` mean "
+    "that the market data is old. explain_metric says what a number means."
 )
 
 
-def build_server(service: ReportService, metrics: ReaderMetrics) -> MCPServer:
-    """Return the MCP server; it can be run over stdio, over HTTP, or in memory in a test."""
-    return MCPServer(
-        name="context8",
-        title="context8 market reports",
+# What a client is told that it may keep: these lists change with a release of the reader only.
+_LISTS: Final[tuple[CacheableMethod, ...]] = (
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+)
+_LISTS_LAST_MS: Final = 600_000
+
+
+def build_server(service: ReportService, metrics: ReaderMetrics, bus: SubscriptionBus | None = None) -> MCPServer:
+    """Return the MCP server; it can be run over stdio, over HTTP, or in memory in a test.
+
+    With a `bus` of `ResourceUpdated` events, clients may listen to changes of `report://SYMBOL`.
+    """
+    server: MCPServer = MCPServer(
+        name=NAME,
+        title=TITLE,
         instructions=_INSTRUCTIONS,
         version=__version__,
-        tools=[get_report_tool(service, metrics)],
-        subscriptions=False,
+        tools=tools(service, metrics),
+        subscriptions=bus or False,
+        cache_hints=dict.fromkeys(_LISTS, CacheHint(_LISTS_LAST_MS, "public")),
+        middleware=[CallLimit(service.timeout_sec)],
     )
+    add_resources(server, service, metrics)
+    add_prompts(server)
+    return server
 
 
-def build_app(service: ReportService, metrics: ReaderMetrics, security: TransportSecuritySettings) -> Starlette:
-    """Return the ASGI app: MCP at /mcp, and beside it /get_report, /health and /metrics."""
-    server = build_server(service, metrics)
-    add_routes(server, service, metrics, security)
-    return server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
+def build_app(
+    service: ReportService,
+    metrics: ReaderMetrics,
+    security: TransportSecuritySettings,
+    changes: Changes | None = None,
+    *,
+    tokens: Tokens | None = None,
+    rate: RateLimit | None = None,
+) -> ASGIApp:
+    """Return the ASGI app: MCP at /mcp, and plain HTTP beside it (`routes`).
+
+    Without `changes` nobody can listen: there is no /stream, and resources do not say when they change.
+    """
+    plain = build_sdk_app(service, metrics, security, changes)
+    info = Implementation(name=NAME, title=TITLE, version=__version__)
+    fast = FastPath(RequestLimit(plain, service.timeout_sec), service, metrics, HostGate(security), info)
+    return Guard(fast, tokens, rate, metrics.refused)
+
+
+def build_sdk_app(
+    service: ReportService,
+    metrics: ReaderMetrics,
+    security: TransportSecuritySettings,
+    changes: Changes | None = None,
+) -> Starlette:
+    """Return the SDK's own app: it answers everything, and what is in front of it only sooner."""
+    server = build_server(service, metrics, ChangesBus(changes) if changes else None)
+    add_routes(
+        server, service, metrics, security, ReportStreams(service, changes, metrics.streams) if changes else None
+    )
+    return server.streamable_http_app(
+        stateless_http=True,
+        json_response=True,
+        max_request_body_size=MAX_BODY_BYTES,
+        transport_security=security,
+    )

@@ -1,46 +1,48 @@
-"""What the reader answers, free of MCP and HTTP: a symbol in, an `Answer` out, always within the limit.
+"""What the reader answers, free of MCP and HTTP: a request in, an `Answer` out, always within the limit.
 
 An answer is a value for every case, failures included, so that each surface is one mapping and cannot
-forget a case. The stored bytes travel untouched: HTTP sends them as they are, MCP as its text block. They
-are parsed once, to make sure that what is passed on is a JSON object and to give MCP its structured form.
+forget a case. A whole report travels as the bytes that a worker wrote, with its ages brought up to the moment of the
+answer (`freshness`); only what is cut down (`selection`) or stale is encoded anew.
 
-One thing only is changed: a report whose writer has gone quiet is marked stale, with status `down`. Its bytes
-still say `ok`, because nobody was left to say otherwise.
+Nothing is cached: each answer rests on a read that began after the question (`app/stores/shared_reads`). What is kept
+of a report is its decoded form, used again while the store gives the same bytes.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+from app.microstructure.events import is_symbol
 from app.stores.base import StoreUnavailableError
+from app.stores.shared_reads import PROBE, SharedReads
+from report_server import metric_docs
+from report_server.arguments import SymbolsError, checked_symbols, refusal
+from report_server.freshness import Fresh, Stored
+from report_server.selection import SelectionError, selection
+from report_server.symbol_list import SymbolList
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_ECHO: Final = 60
-# Each read holds a connection, and redis-py's pool refuses the 101st at once. Redis answers one command after
-# the other, so more reads at a time would not be answered sooner: they wait here, within their limit.
-_READS_AT_ONCE: Final = 90
+# The store gets less than the whole limit, so that its failure can still be answered within it.
+_STORE_SHARE: Final = 0.8
 # A store that comes and goes under load would otherwise write two lines for each call.
 _LOG_PAUSE_SEC: Final = 5.0
-# Lower case, so that no report can ever have it: the probe's key is report:health.
-_PROBE: Final = "health"
+_MOST_KEPT: Final = 512
 
 
 class ReportSource(Protocol):
-    """The half of a report store that a reader may use."""
+    """The half of a report store that a reader may use. Both may raise `StoreUnavailableError`."""
 
-    async def read(self, symbol: str) -> bytes | None:
-        """Return the newest report's JSON, `None` if there is none.
+    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the newest report of each symbol, `None` where there is none."""
 
-        Raises:
-            StoreUnavailableError: the store cannot be reached.
-        """
+    async def symbols(self, limit: int) -> list[str]:
+        """Return symbols that have a report, sorted, at most `limit`."""
 
 
 class Outcome(Enum):
@@ -61,17 +63,21 @@ class Answer(msgspec.Struct, frozen=True):
     """The answer to one request.
 
     Attributes:
-        body: JSON of the whole answer: the report as stored, `null`, or `{"error": …}`.
-        report: the parsed report; empty unless the outcome is FOUND.
-        symbol: the symbol asked for, `None` if it was malformed.
+        body: JSON of the whole answer: what was asked for, `null`, or `{"error": …}`.
+        content: the same, decoded; empty unless the outcome is FOUND.
+        symbol: the symbol asked for, `None` if it was malformed or there were several.
         error: one line for the caller, `None` where there is an answer.
+        etag: HTTP's name of this version of a report; ages alone do not change it.
+        age_ms: how old the market data is now, where the answer is one report.
     """
 
     outcome: Outcome
     body: bytes
-    report: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     symbol: str | None = None
     error: str | None = None
+    etag: str | None = None
+    age_ms: int | None = None
 
 
 class StoreCheck(msgspec.Struct, frozen=True):
@@ -91,59 +97,143 @@ class ReportService:
         stale_after_ms: int,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._source = source
+        self._reads = SharedReads(source.read_many, timeout_sec * _STORE_SHARE)
+        self._symbols = SymbolList(source.symbols)
         self._stale_after_ms = stale_after_ms
         self._wall_ms = wall_ms
-        self._timeout_sec = timeout_sec
-        limit = f"{timeout_sec * 1000:.0f} ms"
-        self._away = f"the report store is away or did not answer within {limit}; try again"
-        self._slots = asyncio.Semaphore(_READS_AT_ONCE)
+        self.timeout_sec = timeout_sec
+        self.away = f"the report store is away or did not answer within {timeout_sec * 1000:.0f} ms; try again"
+        self._kept: dict[str, Stored] = {}
+        self._last: dict[str, tuple[Stored, int, Answer]] = {}
         self._reachable = True
         self._log_after = 0.0
 
-    async def get_report(self, symbol: object) -> Answer:
-        """Return the newest report of `symbol`, which may be anything a caller sent."""
+    async def get_report(self, symbol: object, detail: object = None, fields: object = None) -> Answer:
+        """Return the newest report of `symbol` or a part of it; the arguments may be anything a caller sent."""
         if not isinstance(symbol, str) or not is_symbol(symbol):
-            return _failed(Outcome.INVALID, None, _refusal(symbol))
+            return _failed(Outcome.INVALID, None, refusal(symbol))
         try:
-            body = await self._read(symbol)
+            chosen = selection(detail, fields)
+            raw = await self._reads.read(symbol)
+        except SelectionError as error:
+            return _failed(Outcome.INVALID, symbol, str(error))
         except StoreUnavailableError as error:
-            return _failed(Outcome.UNAVAILABLE, symbol, str(error))
-        if body is None:
+            return self._unavailable(symbol, error)
+        self._note_reachable(True, "")
+        if raw is None:
+            self._last.pop(symbol, None)
             return Answer(Outcome.ABSENT, b"null", symbol=symbol)
-        report = _parse(body)
-        if report is None:
-            _log.error("report:%s in the store is not a JSON object", symbol)
-            return _failed(Outcome.CORRUPT, symbol, f"the stored report of {symbol} is not a JSON object")
-        quiet_ms = self._wall_ms() - _updated_at(report)
-        if quiet_ms > self._stale_after_ms:
-            report = _stale(report, quiet_ms)
-            body = msgspec.json.encode(report)
-        return Answer(Outcome.FOUND, body, report, symbol)
+        try:
+            whole = self._whole(symbol, raw)
+        except ValueError:
+            return self._corrupt(symbol)
+        if chosen is None:
+            return whole
+        part = chosen.of(whole.content)
+        return msgspec.structs.replace(whole, body=msgspec.json.encode(part), content=part)
+
+    async def get_reports(self, symbols: object, detail: object = None, fields: object = None) -> Answer:
+        """Return `{"reports": {symbol: report or null}}`; each is a summary unless the arguments say otherwise."""
+        try:
+            wanted = checked_symbols(symbols)
+            chosen = selection(detail or "summary", fields)
+            bodies = await self._reads.read_all(wanted)
+        except (SelectionError, SymbolsError) as error:
+            return _failed(Outcome.INVALID, None, str(error))
+        except StoreUnavailableError as error:
+            return self._unavailable(None, error)
+        self._note_reachable(True, "")
+        now_ms = self._wall_ms()
+        reports: dict[str, Any] = {}
+        for symbol, raw in zip(wanted, bodies, strict=True):
+            try:
+                fresh = self._fresh(symbol, raw, now_ms) if raw is not None else None
+            except ValueError:
+                return self._corrupt(symbol)
+            reports[symbol] = fresh and (chosen.of(fresh.report) if chosen else fresh.report)
+        return _found({"reports": reports})
+
+    async def list_symbols(self) -> Answer:
+        """Return `{"symbols": [{symbol, status, age_ms}], "total": n}`, by name; see `SymbolList` for the bound."""
+        try:
+            if self._reads.down is not None:
+                raise StoreUnavailableError(self._reads.down)
+            async with asyncio.timeout(self.timeout_sec * _STORE_SHARE):
+                names = await self._symbols.get()
+                bodies = await self._reads.read_all(names)
+        except (StoreUnavailableError, TimeoutError) as error:
+            return self._unavailable(None, error)
+        self._note_reachable(True, "")
+        now_ms = self._wall_ms()
+        listed = []
+        for symbol, raw in zip(names, bodies, strict=True):
+            if raw is None:
+                continue
+            try:
+                fresh = self._fresh(symbol, raw, now_ms)
+            except ValueError:
+                _log.error("report:%s in the store is not a JSON object", symbol)
+                continue
+            listed.append({"symbol": symbol, "status": fresh.status, "age_ms": fresh.age_ms})
+        return _found({"symbols": listed, "total": len(listed)})
+
+    async def explain_metric(self, name: object) -> Answer:
+        """Return `{name, title, text}`: what a number of a report means."""
+        try:
+            explanation = metric_docs.explain(name)
+        except metric_docs.UnknownMetricError as error:
+            return _failed(Outcome.INVALID, None, str(error))
+        return _found(msgspec.structs.asdict(explanation))
 
     async def check_store(self) -> StoreCheck:
         """Read the store once, the way `get_report` does, so that rights and timeouts are checked too."""
         started = time.perf_counter()
         error = None
         try:
-            await self._read(_PROBE)
+            await self._reads.read(PROBE)
+            self._note_reachable(True, "")
         except StoreUnavailableError as unavailable:
-            error = str(unavailable)
+            error = self._unavailable(None, unavailable).error
         return StoreCheck(round((time.perf_counter() - started) * 1000, 3), error)
 
-    async def _read(self, symbol: str) -> bytes | None:
-        try:
-            async with asyncio.timeout(self._timeout_sec), self._slots:
-                body = await self._source.read(symbol)
-        except (TimeoutError, StoreUnavailableError) as error:
-            self._note_reachable(False, repr(error))
-            raise StoreUnavailableError(self._away) from error
-        self._note_reachable(True, "")
-        return body
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._reads.close()
+
+    def _whole(self, symbol: str, raw: bytes) -> Answer:
+        now_ms = self._wall_ms()
+        last = self._last.get(symbol)
+        # Callers of the same millisecond get the same answer: a hundred of them make one.
+        if last is not None and last[1] == now_ms and last[0].raw == raw:
+            return last[2]
+        fresh = self._fresh(symbol, raw, now_ms)
+        answer = Answer(Outcome.FOUND, fresh.body, fresh.report, symbol=symbol, etag=fresh.etag, age_ms=fresh.age_ms)
+        if len(self._last) >= _MOST_KEPT:
+            self._last.clear()
+        self._last[symbol] = (self._kept[symbol], now_ms, answer)
+        return answer
+
+    def _fresh(self, symbol: str, raw: bytes, now_ms: int) -> Fresh:
+        stored = self._kept.get(symbol)
+        if stored is None or stored.raw != raw:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            stored = self._kept[symbol] = Stored(raw)
+        return stored.at(now_ms, self._stale_after_ms)
+
+    def _unavailable(self, symbol: str | None, error: Exception) -> Answer:
+        self._note_reachable(False, str(error) or "no answer in time")
+        return _failed(Outcome.UNAVAILABLE, symbol, self.away)
+
+    def _corrupt(self, symbol: str) -> Answer:
+        _log.error("report:%s in the store is not a JSON object", symbol)
+        return _failed(Outcome.CORRUPT, symbol, f"the stored report of {symbol} is not a JSON object")
 
     def _note_reachable(self, reachable: bool, why: str) -> None:
+        if reachable is self._reachable:
+            return
         now = time.monotonic()
-        if reachable is self._reachable or now < self._log_after:
+        if now < self._log_after:
             return
         self._reachable, self._log_after = reachable, now + _LOG_PAUSE_SEC
         if reachable:
@@ -152,42 +242,8 @@ class ReportService:
             _log.warning("the report store does not answer: %s", why)
 
 
-def _parse(body: bytes) -> dict[str, Any] | None:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _updated_at(report: dict[str, Any]) -> int:
-    """Return when the report was written, in ms; 0, so long ago, if it does not say."""
-    updated_at = report.get("updatedAt")
-    return updated_at if isinstance(updated_at, int) else 0
-
-
-def _stale(report: dict[str, Any], quiet_ms: int) -> dict[str, Any]:
-    """Return the report as what it is now: nobody has kept it up to date for `quiet_ms`."""
-    ingestion = report.get("ingestion") or {}
-    health = report.get("health") or {}
-    return report | {
-        "data_age_ms": report.get("data_age_ms", 0) + quiet_ms,
-        "ingestion": ingestion
-        | {
-            "status": "down",
-            "stale": True,
-            "last_event_age_ms": ingestion.get("last_event_age_ms", 0) + quiet_ms,
-        },
-        "health": {"score": 0.0, "components": health.get("components", {}) | {"freshness": 0.0}},
-    }
-
-
-def _refusal(symbol: object) -> str:
-    if symbol is None:
-        return f"invalid argument: symbol is missing; allowed: {SYMBOL_ALLOWED}"
-    shown = ascii(symbol)
-    if len(shown) > _LONGEST_ECHO:
-        shown = shown[:_LONGEST_ECHO] + "…"
-    return f"invalid argument: symbol {shown}; allowed: {SYMBOL_ALLOWED}"
+def _found(content: dict[str, Any]) -> Answer:
+    return Answer(Outcome.FOUND, msgspec.json.encode(content), content)
 
 
 def _failed(outcome: Outcome, symbol: str | None, error: str) -> Answer:

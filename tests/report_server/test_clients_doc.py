@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,25 +15,37 @@ from mcp import Client, StdioServerParameters
 from app.stores.base import Publication
 from app.stores.redis import RedisReportStore
 from report_server.command import add_arguments
+from support.ages import without_ages
 
 pytestmark = pytest.mark.stack
 
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
 SERVERS: Final[list[dict[str, Any]]] = [
     server
-    for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
-    for servers in json.loads(block).values()
+    for language, block in re.findall(r"```(json|toml)\n(.*?)```", TEXT, re.DOTALL)
+    for servers in (json.loads(block) if language == "json" else tomllib.loads(block)).values()
     for server in servers.values()
 ]
+# Clients disagree about what the address is called.
+ADDRESS: Final = ("url", "httpUrl", "serverUrl")
 STDIO: Final = [server for server in SERVERS if "command" in server]
 COMMANDS: Final = [line.rpartition("context8 reader ")[2] for line in TEXT.splitlines() if " reader --" in line]
 
 
 def test_every_address_is_the_one_that_the_reader_has_by_default() -> None:
-    addresses = [server["url"] for server in SERVERS if "url" in server]
+    addresses = [server[name] for server in SERVERS for name in ADDRESS if name in server]
 
-    assert len(addresses) == 3
+    assert len(addresses) == len(SERVERS) - len(STDIO) == 10
     assert set(addresses) == {"http://127.0.0.1:8080/mcp"}
+
+
+def test_a_token_is_never_written_down_but_named() -> None:
+    headers = [server["headers"] for server in SERVERS if "headers" in server]
+
+    assert headers == [{"Authorization": "Bearer ${CONTEXT8_TOKEN}"}]
+    assert [server["bearer_token_env_var"] for server in SERVERS if "bearer_token_env_var" in server] == [
+        "CONTEXT8_TOKEN"
+    ]
 
 
 @pytest.mark.parametrize("server", STDIO)
@@ -58,7 +71,7 @@ async def test_every_stdio_entry_starts_a_reader_that_answers(
     async with Client(parameters) as client:
         result = await client.call_tool("get_report", {"symbol": "BTCUSDT"})
 
-    assert result.structured_content == json.loads(make_report("BTCUSDT"))
+    assert without_ages(result.structured_content) == without_ages(make_report("BTCUSDT"))
 
 
 @pytest.mark.parametrize("options", COMMANDS)

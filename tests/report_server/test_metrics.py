@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -53,7 +55,10 @@ async def test_a_symbol_that_had_a_report_is_named_when_it_is_missed() -> None:
 
 async def test_a_crash_is_counted_as_an_error() -> None:
     class Broken:
-        async def read(self, symbol: str) -> bytes | None:
+        async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+            raise ZeroDivisionError
+
+        async def symbols(self, limit: int) -> list[str]:
             raise ZeroDivisionError
 
     metrics = ReaderMetrics()

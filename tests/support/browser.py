@@ -8,10 +8,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MISSING: Final = "no Chromium on this machine (Debian/Ubuntu: apt-get install chromium)"
+_WAIT_MS: Final = 30_000  # for what takes a fraction of a second on a machine that is not busy
 # Root may not use Chromium's sandbox; the pages are our own.
 _OPTIONS: Final = ("--no-sandbox", "--disable-dev-shm-usage")
 
@@ -60,7 +61,8 @@ async def opened(url: str, *, expected: Sequence[str] = (), **context: Any) -> A
         browser = await playwright.chromium.launch(executable_path=program, args=_OPTIONS)
         try:
             page = await browser.new_page(**context)
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(_WAIT_MS)
+            expect.set_options(timeout=_WAIT_MS)
             complaints = Complaints(page, url, expected)
             await page.goto(url)
             yield page

@@ -1,0 +1,205 @@
+"""Answers the hot requests before the SDK sees them: calls of the tools, and `GET /get_report?symbol=`.
+
+The SDK spends about 2 ms on a call, most of it in validation, task groups and streams. A call that is well-formed in
+every respect needs none of that: its answer is the stored bytes inside a fixed frame. So this layer takes such calls,
+and hands everything else, whatever is unusual about it, to the SDK's app untouched: other methods, other headers,
+batches, anything malformed. It never decides that something is wrong.
+
+`tests/report_server/test_fast_path.py` holds it to the SDK's own answers over hundreds of mutated requests. What makes
+a request acceptable is therefore written down narrowly here, and a doubt goes to the SDK.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+from mcp_types import Implementation
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.microstructure.events import is_symbol
+from report_server import metric_docs
+from report_server.answers import http_response
+from report_server.calls import CallReader, MetricArguments, Params, ReportArguments, ReportsArguments, arguments_of
+from report_server.deadline import UPLOAD_SEC
+from report_server.metrics import ReaderMetrics
+from report_server.security import HostGate
+from report_server.selection import DETAILS
+from report_server.service import Answer, ReportService
+
+# A call of get_report takes some hundred bytes; what is longer is unusual.
+_MOST_BODY: Final = 4096
+_MOST_KEPT: Final = 256
+
+_LEGACY: Final = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+_MODERN: Final = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
+_JSON: Final = frozenset((b"application/json", b"application/json; charset=utf-8"))
+_ACCEPTED: Final = frozenset(
+    (
+        b"application/json, text/event-stream",
+        b"application/json,text/event-stream",
+        b"text/event-stream, application/json",
+        b"application/json",
+        b"*/*",
+    )
+)
+# Each may come once; anything that a proxy or a browser would add is looked at by the SDK.
+_HEADERS: Final = frozenset(
+    (
+        *(b"host", b"content-type", b"content-length", b"accept", b"if-none-match"),
+        *(b"mcp-protocol-version", b"mcp-method", b"mcp-name"),
+    )
+)
+_UNUSUAL: Final = (b"origin", b"content-encoding")
+_SYMBOL_QUERY: Final = b"symbol="
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class FastPath:
+    """ASGI layer in front of `app`; `server_info` is what the SDK stamps on its answers since 2026-07-28."""
+
+    def __init__(
+        self, app: ASGIApp, service: ReportService, metrics: ReaderMetrics, gate: HostGate, server_info: Implementation
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._metrics = metrics
+        self._gate = gate
+        stamp = server_info.model_dump_json(by_alias=True, exclude_none=True).encode()
+        self._legacy_end = b"}}"
+        self._modern_end = b',"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":' + stamp + b"}}}"
+        self._calls = CallReader()
+        self._framed: dict[str, tuple[Answer, bytes]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request or pass it on."""
+        if scope["type"] == "http":
+            if scope["path"] == "/mcp" and scope["method"] == "POST":
+                return await self._post(scope, receive, send)
+            if scope["path"] == "/get_report" and scope["method"] == "GET" and await self._get(scope, send):
+                return None
+        return await self._app(scope, receive, send)
+
+    async def _get(self, scope: Scope, send: Send) -> bool:
+        query: bytes = scope["query_string"]
+        symbol = query[len(_SYMBOL_QUERY) :].decode("latin-1")
+        if not query.startswith(_SYMBOL_QUERY) or not is_symbol(symbol):
+            return False
+        headers = _single(scope)
+        if headers is None or not await self._gate.accepts(scope, headers.get(b"host")):
+            return False
+        answer = await self._metrics.timed("GET", self._service.get_report(symbol))
+        known = headers.get(b"if-none-match")
+        status, response_headers, body = http_response(answer, known.decode("latin-1") if known is not None else None)
+        await _send(send, status, response_headers, body)
+        return True
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _single(scope)
+        modern = _era(headers) if headers is not None else None
+        if headers is None or modern is None or not await self._gate.accepts(scope, headers.get(b"host")):
+            return await self._app(scope, receive, send)
+        messages: list[Message] = []
+        try:
+            async with asyncio.timeout(UPLOAD_SEC):
+                body = await _read_body(receive, messages)
+        except TimeoutError:
+            body = None
+        call = self._calls.read(body, modern) if body is not None else None
+        answering = self._answering(call.params) if call is not None else None
+        if call is None or answering is None or (modern and headers.get(b"mcp-name") != call.params.name.encode()):
+            return await self._app(scope, _replay(messages, receive), send)
+        result = self._result(await self._metrics.timed("tools/call", answering()))
+        end = self._modern_end if modern else self._legacy_end
+        body = b'{"jsonrpc":"2.0","id":' + _encode(call.id) + b',"result":{' + result + end
+        return await _send(send, 200, [(b"content-type", b"application/json")], body)
+
+    def _answering(self, params: Params) -> Callable[[], Awaitable[Answer]] | None:
+        """Return what answers the call, `None` if there is anything unusual about its arguments."""
+        given, service = arguments_of(params), self._service
+        if isinstance(given, ReportArguments):
+            if not is_symbol(given.symbol) or given.detail not in (None, *DETAILS):
+                return None
+            return partial(service.get_report, given.symbol, given.detail, given.fields)
+        if isinstance(given, ReportsArguments):
+            if not all(map(is_symbol, given.symbols)) or given.detail not in (None, *DETAILS):
+                return None
+            return partial(service.get_reports, given.symbols, given.detail, given.fields)
+        if isinstance(given, MetricArguments):
+            # Other texts the SDK may take for JSON and decode.
+            return partial(service.explain_metric, given.name) if given.name in metric_docs.names() else None
+        return service.list_symbols if given is not None else None
+
+    def _result(self, answer: Answer) -> bytes:
+        """Return the members of the MCP result, without the braces around them."""
+        if answer.error is not None:
+            return b'"content":[{"type":"text","text":%b}],"isError":true' % _encode(answer.error)
+        symbol = answer.symbol or ""
+        kept = self._framed.get(symbol)
+        if kept is not None and kept[0] is answer:
+            return kept[1]
+        structured = answer.body if answer.content else b"{}"
+        framed = b'"content":[{"type":"text","text":%b}],"isError":false,"structuredContent":%b' % (
+            _encode(answer.body.decode()),
+            structured,
+        )
+        if len(self._framed) >= _MOST_KEPT:
+            self._framed.clear()
+        self._framed[symbol] = (answer, framed)
+        return framed
+
+
+def _single(scope: Scope) -> dict[bytes, bytes] | None:
+    """Return the headers that matter, `None` if one of them comes twice or there is one that the SDK must see."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in _HEADERS:
+            if name in found:
+                return None
+            found[name] = value
+        elif name in _UNUSUAL or name.startswith(b"mcp-param-"):
+            return None
+    return found
+
+
+def _era(headers: dict[bytes, bytes]) -> bool | None:
+    """Return whether the headers are those of a modern call, `None` if they are no usual call's at all."""
+    if headers.get(b"content-type") not in _JSON or headers.get(b"accept") not in _ACCEPTED:
+        return None
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > _MOST_BODY:
+        return None
+    version = headers.get(b"mcp-protocol-version")
+    if version is None or version in _LEGACY:
+        return False
+    return True if version in _MODERN and headers.get(b"mcp-method") == b"tools/call" else None
+
+
+async def _read_body(receive: Receive, messages: list[Message]) -> bytes | None:
+    """Return the body, `None` if it is long or the client has gone; `messages` gets what came, to be replayed."""
+    length = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        if message["type"] != "http.request":
+            return None
+        length += len(message.get("body", b""))
+        if length > _MOST_BODY:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(each.get("body", b"") for each in messages)
+
+
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    async def replay() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return replay
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

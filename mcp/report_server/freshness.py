@@ -1,0 +1,134 @@
+"""A stored report, and what it is at the moment of an answer: the ages that it carries run on until then.
+
+A worker writes `data_age_ms` and `ingestion.last_event_age_ms` as they are when it writes. A reader answers later, and
+an age that stood still would make an old report look new. So both are raised by the time since `updatedAt`, by
+replacing their digits in the stored bytes: nothing else is decoded and encoded again. Where the digits cannot be
+found beyond doubt the report is encoded anew, with the same result.
+
+A report whose writer has been quiet for longer than the limit is marked: `ingestion.stale`, status `down`, health 0.
+Its stored bytes still say `ok`, because nobody was left to say otherwise.
+"""
+
+import hashlib
+import re
+from typing import Any, Final
+
+import msgspec
+
+_AGE_KEYS: Final = (b'"data_age_ms":', b'"last_event_age_ms":')
+_DIGITS: Final = re.compile(rb"\d+")
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Fresh(msgspec.Struct, frozen=True, gc=False):
+    """A report as it is now.
+
+    Attributes:
+        body: its JSON.
+        report: the same, decoded.
+        stale: its writer is gone, and it is marked accordingly.
+        etag: HTTP's name of this version of the report; ages alone do not change it.
+    """
+
+    body: bytes
+    report: dict[str, Any]
+    stale: bool
+    etag: str
+
+    @property
+    def age_ms(self) -> int | None:
+        """How old the market data is now, `None` if the report does not say."""
+        return _count(self.report.get("data_age_ms"))
+
+    @property
+    def status(self) -> str | None:
+        """State of the ingestion: `ok`, `degraded`, `down`."""
+        ingestion = self.report.get("ingestion")
+        status = ingestion.get("status") if isinstance(ingestion, dict) else None
+        return status if isinstance(status, str) else None
+
+
+class Stored:
+    """One version of a report as a worker wrote it.
+
+    Raises:
+        ValueError: the bytes are not a JSON object in UTF-8.
+    """
+
+    __slots__ = ("_etag", "_report", "_spans", "_updated_at", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        try:
+            self._report = _decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError("not a JSON object") from error
+        self.raw = raw
+        # A report that does not say when it was written was written long ago.
+        self._updated_at = _count(self._report.get("updatedAt")) or 0
+        self._etag = hashlib.blake2b(raw, digest_size=8).hexdigest()
+        self._spans = self._age_spans()
+
+    def at(self, now_ms: int, stale_after_ms: int) -> Fresh:
+        """Return the report as it is at `now_ms`, the wall clock in epoch milliseconds."""
+        # A worker whose clock is ahead must not make ages negative.
+        quiet_ms = max(0, now_ms - self._updated_at)
+        report = _aged(self._report, quiet_ms)
+        if quiet_ms > stale_after_ms:
+            report = _marked_stale(report)
+            return Fresh(_encode(report), report, True, f'W/"{self._etag}-stale"')
+        body = self._spliced(report) if self._spans else _encode(report)
+        return Fresh(body, report, False, f'W/"{self._etag}"')
+
+    def _age_spans(self) -> tuple[tuple[int, int], ...]:
+        """Return where the digits of both ages are in the bytes, () unless that is beyond doubt.
+
+        A key that occurs once in the bytes and is in the decoded report is that key: inside a JSON text its quotes
+        would be escaped.
+        """
+        spans = []
+        for key, value in zip(_AGE_KEYS, _ages(self._report), strict=True):
+            found = _DIGITS.match(self.raw, self.raw.find(key) + len(key)) if self.raw.count(key) == 1 else None
+            if found is None or value is None or found.group() != b"%d" % value:
+                return ()
+            spans.append(found.span())
+        return tuple(spans) if spans[0] < spans[1] else ()
+
+    def _spliced(self, report: dict[str, Any]) -> bytes:
+        (start, end), (later_start, later_end) = self._spans
+        data_age, event_age = _ages(report)
+        raw = self.raw
+        return b"%b%d%b%d%b" % (raw[:start], data_age or 0, raw[end:later_start], event_age or 0, raw[later_end:])
+
+
+def _ages(report: dict[str, Any]) -> tuple[int | None, int | None]:
+    ingestion = report.get("ingestion")
+    event_age = ingestion.get("last_event_age_ms") if isinstance(ingestion, dict) else None
+    return _count(report.get("data_age_ms")), _count(event_age)
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _aged(report: dict[str, Any], quiet_ms: int) -> dict[str, Any]:
+    data_age, event_age = _ages(report)
+    aged = dict(report)
+    if data_age is not None:
+        aged["data_age_ms"] = data_age + quiet_ms
+    if event_age is not None:
+        aged["ingestion"] = report["ingestion"] | {"last_event_age_ms": event_age + quiet_ms}
+    return aged
+
+
+def _marked_stale(report: dict[str, Any]) -> dict[str, Any]:
+    ingestion, health = report.get("ingestion"), report.get("health")
+    components = health.get("components") if isinstance(health, dict) else None
+    return report | {
+        "ingestion": (ingestion if isinstance(ingestion, dict) else {}) | {"status": "down", "stale": True},
+        "health": {
+            "score": 0.0,
+            "components": (components if isinstance(components, dict) else {}) | {"freshness": 0.0},
+        },
+    }

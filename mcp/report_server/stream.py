@@ -1,0 +1,109 @@
+"""Server-sent events: `GET /stream?symbols=` sends each report as it changes.
+
+| event | data |
+|---|---|
+| `report` | the report or the part that was asked for, `id` its version |
+| `absent` | `{"symbol": …}`: there is no report of this symbol (any more) |
+| `unavailable` | `{"error": …}`: the store is away; reports follow when it is back |
+
+Every symbol is sent at once, then whenever a worker wrote it. News may be lost and a dead worker writes none, so each
+symbol is looked at once a second besides: that is how a report that went stale is sent as stale. A slow client misses
+versions, never the newest one, and holds no memory: what is pending is a set of symbols, not of reports.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from prometheus_client import Gauge
+
+from report_server.arguments import checked_symbols
+from report_server.changes import Changes
+from report_server.selection import selection
+from report_server.service import Answer, Outcome, ReportService
+
+MOST_STREAMS: Final = 256
+_LOOK_SEC: Final = 1.0
+_SIGN_OF_LIFE: Final = b": \n\n"
+_RETRY: Final = b"retry: 1000\n\n"
+
+
+class TooManyStreamsError(Exception):
+    """One line that says how many there may be."""
+
+
+class ReportStreams:
+    """Streams of reports from `service`, woken by `changes`."""
+
+    def __init__(self, service: ReportService, changes: Changes, gauge: Gauge | None = None) -> None:
+        self._service = service
+        self._changes = changes
+        self._gauge = gauge
+        self._open = 0
+
+    def open(self, symbols: object, detail: object = None, fields: object = None) -> AsyncIterator[bytes]:
+        """Return the stream of these symbols.
+
+        Raises:
+            ValueError: the arguments are not what is allowed; one line says what is.
+            TooManyStreamsError: this reader has as many streams as it may.
+        """
+        wanted = checked_symbols(symbols)
+        selection(detail, fields)
+        if self._open >= MOST_STREAMS:
+            raise TooManyStreamsError(f"this reader has {MOST_STREAMS} streams open, as many as it may")
+        return self._events(wanted, detail, fields)
+
+    async def _events(self, symbols: list[str], detail: object, fields: object) -> AsyncIterator[bytes]:
+        wanted, pending, sent = set(symbols), set(symbols), dict[str, str]()
+        wake = asyncio.Event()
+
+        def changed(symbol: str) -> None:
+            pending.update(wanted if not symbol else wanted & {symbol})
+            if pending:
+                wake.set()
+
+        self._count(1)
+        unsubscribe = self._changes.subscribe(changed)
+        try:
+            yield _RETRY
+            while True:
+                events = []
+                for symbol in [each for each in symbols if each in pending]:
+                    pending.discard(symbol)
+                    answer = await self._service.get_report(symbol, detail, fields)
+                    version = answer.etag or answer.outcome.word
+                    if sent.get(symbol) != version:
+                        sent[symbol] = version
+                        events.append(_event(symbol, answer))
+                yield b"".join(events) or _SIGN_OF_LIFE
+                if not await _woken(wake):
+                    pending |= wanted
+        finally:
+            self._count(-1)
+            unsubscribe()
+
+    def _count(self, change: int) -> None:
+        self._open += change
+        if self._gauge is not None:
+            self._gauge.set(self._open)
+
+
+async def _woken(wake: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(_LOOK_SEC):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    wake.clear()
+    return True
+
+
+def _event(symbol: str, answer: Answer) -> bytes:
+    if answer.outcome is Outcome.ABSENT:
+        return b'event: absent\ndata: {"symbol":"%b"}\n\n' % symbol.encode()
+    # Line breaks in JSON are white space, and would end the data here.
+    data = answer.body.replace(b"\r", b" ").replace(b"\n", b" ")
+    if answer.error is not None:
+        return b"event: unavailable\ndata: %b\n\n" % data
+    return b"event: report\nid: %b\ndata: %b\n\n" % ((answer.etag or "").encode(), data)

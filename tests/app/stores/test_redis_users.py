@@ -1,0 +1,92 @@
+"""The users of deploy/redis-users.acl on the real server: they can do their work and nothing else."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from app.stores.base import Publication, StoreUnavailableError
+from app.stores.redis import RedisReportStore
+from app.stores.redis_reader import RedisReportReader
+
+USERS = (Path(__file__).parents[3] / "deploy" / "redis-users.acl").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+async def users(redis_url: str) -> AsyncIterator[Callable[[str], str]]:
+    """Load the users, but for `default`, whom the other tests need; give the address of the server for each."""
+    admin: Any = Redis.from_url(redis_url)
+    async with admin:
+        for line in USERS:
+            if line.startswith("user ") and "default" not in line:
+                await admin.execute_command("ACL", "SETUSER", *line.split()[1:])
+        passwords = {"reader": "CHANGE-THE-READER-PASSWORD", "worker": "CHANGE-THE-WORKER-PASSWORD"}
+        yield lambda name: redis_url.replace("redis://", f"redis://{name}:{passwords[name]}@")
+        await admin.execute_command("ACL", "DELUSER", *passwords)
+
+
+async def test_worker_and_reader_can_do_their_work(users: Callable[[str], str]) -> None:
+    store = RedisReportStore(users("worker"), password=None, ttl_sec=300, timeout_sec=5.0)
+    reader = RedisReportReader(users("reader"), password=None, timeout_sec=5.0)
+    changes = reader.changes()
+
+    assert await anext(changes) == ""
+    epochs = await store.take_epochs({"BTCUSDT": 0})
+    giant = b'{"depth":"' + b"x" * 300_000 + b'"}'
+    assert await store.publish([Publication("BTCUSDT", epochs["BTCUSDT"], giant)]) == [True]
+
+    assert await anext(changes) == "BTCUSDT"
+    assert await reader.read_many(["BTCUSDT", "NOSUCH"]) == [giant, None]
+    assert await reader.symbols(10) == ["BTCUSDT"]
+    await changes.aclose()  # type: ignore[attr-defined] # an async generator behind its protocol
+    await reader.close()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("SET", "report:BTCUSDT", "x"), ("DEL", "report:BTCUSDT"), ("EXPIRE", "report:BTCUSDT", 1)),
+        *(("PUBLISH", "report:changes", "BTCUSDT"), ("EVAL", "return 1", 0), ("SCRIPT", "FLUSH"), ("FLUSHALL",)),
+        *(("CONFIG", "GET", "*"), ("KEYS", "*"), ("MGET", "other"), ("SUBSCRIBE", "other"), ("ACL", "LIST")),
+        *(("CLIENT", "LIST"), ("MONITOR",), ("SHUTDOWN",), ("INCR", "report:writer:token:A")),
+    ],
+    ids=lambda command: " ".join(map(str, command[:2])),
+)
+async def test_the_reader_can_do_nothing_else(users: Callable[[str], str], command: tuple[Any, ...]) -> None:
+    client: Any = Redis.from_url(users("reader"))
+    async with client:
+        with pytest.raises(NoPermissionError):
+            await client.execute_command(*command)
+
+
+@pytest.mark.parametrize("command", [("FLUSHALL",), ("CONFIG", "GET", "*"), ("SET", "other", "x"), ("KEYS", "*")])
+async def test_a_worker_can_neither_empty_the_server_nor_leave_its_keys(
+    users: Callable[[str], str], command: tuple[str, ...]
+) -> None:
+    client: Any = Redis.from_url(users("worker"))
+    async with client:
+        with pytest.raises(NoPermissionError):
+            await client.execute_command(*command)
+
+
+async def test_a_worker_without_rights_to_the_channel_still_writes(users: Callable[[str], str], redis_url: str) -> None:
+    admin: Any = Redis.from_url(redis_url)
+    async with admin:
+        await admin.execute_command("ACL", "SETUSER", "worker", "resetchannels", "-publish")
+    store = RedisReportStore(users("worker"), password=None, ttl_sec=300, timeout_sec=5.0)
+
+    assert await store.publish([Publication("BTCUSDT", 1, b"{}")]) == [True]
+    assert await store.read("BTCUSDT") == b"{}"
+    await store.close()
+
+
+async def test_a_wrong_password_is_a_store_that_refuses(users: Callable[[str], str]) -> None:
+    reader = RedisReportReader(users("reader").replace("CHANGE", "GUESS"), password=None, timeout_sec=5.0)
+
+    with pytest.raises(StoreUnavailableError):
+        await reader.read_many(["BTCUSDT"])
+    await reader.close()

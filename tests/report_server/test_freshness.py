@@ -1,0 +1,95 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from report_server.freshness import Stored
+
+counts = st.integers(0, 10**12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.just('"data_age_ms":7'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+reports = st.fixed_dictionaries(
+    {"updatedAt": counts, "data_age_ms": counts},
+    optional={
+        "ingestion": st.fixed_dictionaries(
+            {"status": st.sampled_from(["ok", "degraded"]), "last_event_age_ms": counts},
+            optional={"data_age_ms": counts, "note": st.just('\\"last_event_age_ms\\":5')},
+        ),
+        "anomalies": values,
+        "more": values,
+    },
+)
+
+
+@given(report=reports, quiet_ms=st.integers(0, 2000), spaced=st.booleans(), reverse=st.booleans())
+def test_the_bytes_and_the_decoded_report_age_alike(
+    report: dict[str, Any], quiet_ms: int, spaced: bool, reverse: bool
+) -> None:
+    if reverse:
+        report = dict(reversed(report.items()))
+    raw = json.dumps(report, separators=None if spaced else (",", ":")).encode()
+
+    fresh = Stored(raw).at(report["updatedAt"] + quiet_ms, 2000)
+
+    expected = json.loads(raw)
+    expected["data_age_ms"] += quiet_ms
+    if "ingestion" in expected:
+        expected["ingestion"]["last_event_age_ms"] += quiet_ms
+    assert json.loads(fresh.body) == fresh.report == expected
+    assert fresh.age_ms == expected["data_age_ms"]
+    assert not fresh.stale
+
+
+def test_nothing_but_the_digits_of_the_ages_is_written_anew(make_report: Callable[[str], bytes]) -> None:
+    raw = make_report("BTCUSDT")
+    updated_at = json.loads(raw)["updatedAt"]
+
+    body = Stored(raw).at(updated_at + 1500, 2000).body
+
+    assert body == raw.replace(b'"data_age_ms":42', b'"data_age_ms":1542').replace(
+        b'"last_event_age_ms":12', b'"last_event_age_ms":1512'
+    )
+    assert Stored(raw).at(updated_at, 2000).body == raw
+
+
+def test_a_worker_whose_clock_is_ahead_makes_no_age_negative(make_report: Callable[[str], bytes]) -> None:
+    raw = make_report("BTCUSDT")
+
+    assert Stored(raw).at(json.loads(raw)["updatedAt"] - 60_000, 2000).body == raw
+
+
+def test_the_version_changes_with_the_report_and_with_staleness_but_not_with_time(
+    make_report: Callable[[str], bytes],
+) -> None:
+    raw = make_report("BTCUSDT")
+    updated_at = json.loads(raw)["updatedAt"]
+    stored = Stored(raw)
+
+    now, later, stale = (stored.at(updated_at + quiet, 2000).etag for quiet in (0, 1000, 5000))
+
+    assert now == later
+    assert now.startswith('W/"')
+    assert len({now, stale, Stored(make_report("ETHUSDT")).at(updated_at, 2000).etag}) == 3
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"updatedAt":"x"}', b'{"updatedAt":true}', b'{"updatedAt":-5}'])
+def test_a_report_that_does_not_say_when_it_was_written_is_stale(raw: bytes) -> None:
+    fresh = Stored(raw).at(1_700_000_000_000, 2000)
+
+    assert fresh.stale
+    assert (fresh.status, fresh.age_ms) == ("down", None)
+
+
+@pytest.mark.parametrize("section", ["ingestion", "health"])
+@pytest.mark.parametrize("value", [None, 1, "x", []])
+def test_a_section_of_another_shape_does_not_break_the_marking(section: str, value: Any) -> None:
+    fresh = Stored(json.dumps({section: value, "data_age_ms": 5}).encode()).at(10, 2)
+
+    assert fresh.status == "down"
+    assert fresh.report["health"]["score"] == 0.0

@@ -1,0 +1,126 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from app.stores.base import Publication
+from app.stores.memory import MemoryReportStore
+from report_server.changes import Changes
+from report_server.service import ReportService
+from report_server.stream import MOST_STREAMS, ReportStreams, TooManyStreamsError
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("report_server.stream._LOOK_SEC", 0.02)
+
+
+async def no_news() -> AsyncIterator[str]:
+    yield ""
+    await asyncio.Event().wait()
+
+
+def streams(store: Any, wall_ms: Callable[[], int] | None = None) -> ReportStreams:
+    service = ReportService(store, 1.0, 2000, **({"wall_ms": wall_ms} if wall_ms else {}))
+    return ReportStreams(service, Changes(no_news))
+
+
+async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, Any]]:
+    """Return the next `count` events."""
+    found: list[tuple[str, Any]] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            for frame in (await anext(stream)).decode().split("\n\n"):
+                lines = dict(line.split(": ", 1) for line in frame.splitlines() if ": " in line and line[0] != ":")
+                if "event" in lines:
+                    found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+async def test_a_report_whose_writer_goes_quiet_is_sent_again_as_stale(
+    memory_store: MemoryReportStore, make_report: Callable[[str], bytes]
+) -> None:
+    body = make_report("BTCUSDT")
+    await memory_store.publish([Publication("BTCUSDT", 1, body)])
+    now = json.loads(body)["updatedAt"]
+    stream = streams(memory_store, lambda: now).open(["BTCUSDT"])
+
+    (fresh,) = await events(stream, 1)
+    now += 5000
+    (stale,) = await events(stream, 1)
+
+    assert (fresh[1]["ingestion"]["status"], fresh[1]["ingestion"]["stale"]) == ("ok", False)
+    assert (stale[1]["ingestion"]["status"], stale[1]["ingestion"]["stale"]) == ("down", True)
+
+
+async def test_news_that_were_lost_are_found_by_looking(
+    memory_store: MemoryReportStore, make_report: Callable[[str], bytes]
+) -> None:
+    stream = streams(memory_store).open(["BTCUSDT", "ETHUSDT"])
+    assert await events(stream, 2) == [("absent", {"symbol": "BTCUSDT"}), ("absent", {"symbol": "ETHUSDT"})]
+
+    await memory_store.publish([Publication("ETHUSDT", 1, make_report("ETHUSDT"))])
+    ((name, report),) = await events(stream, 1)
+
+    assert (name, report["symbol"]) == ("report", "ETHUSDT")
+
+
+async def test_a_store_that_goes_away_is_told_once_and_reports_follow_when_it_is_back(
+    memory_store: MemoryReportStore, make_report: Callable[[str], bytes]
+) -> None:
+    from app.stores.base import StoreUnavailableError
+
+    class Switched:
+        away = True
+
+        async def read_many(self, symbols: Any) -> Any:
+            if self.away:
+                raise StoreUnavailableError("gone")
+            return await memory_store.read_many(symbols)
+
+        async def symbols(self, limit: int) -> list[str]:
+            return []
+
+    source = Switched()
+    await memory_store.publish([Publication("BTCUSDT", 1, make_report("BTCUSDT"))])
+    stream = streams(source).open(["BTCUSDT"], "summary")
+
+    ((name, why),) = await events(stream, 1)
+    quiet = [await anext(stream) for _ in range(3)]
+    source.away = False
+    ((back, _),) = await events(stream, 1)
+
+    assert (name, back) == ("unavailable", "report")
+    assert "try again" in why["error"]
+    assert set(quiet) == {b": \n\n"}
+
+
+async def test_line_breaks_in_stored_json_do_not_end_the_event(memory_store: MemoryReportStore) -> None:
+    await memory_store.publish([Publication("BTCUSDT", 1, b'{\r\n"updatedAt":\n9999999999999\n}')])
+
+    ((_, report),) = await events(streams(memory_store).open(["BTCUSDT"]), 1)
+
+    assert report == {"updatedAt": 9999999999999}
+
+
+async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(memory_store: MemoryReportStore) -> None:
+    opener = streams(memory_store)
+    opened: list[Any] = [opener.open(["AA"]) for _ in range(MOST_STREAMS)]
+    for stream in opened:
+        await anext(stream)
+
+    with pytest.raises(TooManyStreamsError, match=str(MOST_STREAMS)):
+        opener.open(["AA"])
+    for stream in opened:
+        await stream.aclose()
+    assert await anext(opener.open(["AA"])) == b"retry: 1000\n\n"
+
+
+@pytest.mark.parametrize("symbols", [None, [], ["btc"], ["AA"] * 51])
+def test_bad_symbols_are_refused_before_the_stream_begins(memory_store: MemoryReportStore, symbols: object) -> None:
+    with pytest.raises(ValueError, match="allowed: "):
+        streams(memory_store).open(symbols)
