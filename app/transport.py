@@ -19,6 +19,7 @@ changes, and why:
   waits for the seek.
 * **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
   while no partition is active; both stop every partition of a worker during a rebalance.
+* **An error in the group** is logged and followed by a new join, where stock Faust leaves aiokafka waiting for ever.
 * **A broker that is away** when the worker starts is waited for.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
 * **One question for all committed offsets**, where stock Faust asks for one partition after the other.
@@ -52,6 +53,7 @@ FETCH_MAX_WAIT_MS: Final = 25
 # A broker that answers each fetch as soon as it has one event costs more than the events: so it waits those 25 ms.
 _FETCH_MIN_BYTES: Final = 1 << 20
 _UNREACHABLE_SEC: Final = 0.5
+_REJOIN_SEC: Final = 0.1
 _POLL_SEC: Final = 0.04
 _IDLE_SEC: Final = 0.005
 _PREFETCH_BACKOFF_SEC: Final = 0.01
@@ -76,6 +78,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         self._consumer._fetcher._prefetch_backoff = _PREFETCH_BACKOFF_SEC
+        coordinator = self._consumer._coordinator
+        coordinator._push_error_to_user = partial(_rejoin_after, coordinator)
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek every partition to its committed offset; return these, `None` where nothing was committed."""
@@ -260,6 +264,16 @@ class BatchApp(faust.App):
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
+
+
+async def _rejoin_after(coordinator: Any, error: BaseException) -> None:
+    """Join the group again after an error that aiokafka would hand to whoever polls, and wait until he has seen it.
+
+    Faust does not poll in that way: the member would never take part in a rebalance again, nor send a heartbeat.
+    """
+    logger.warning("joining the group again after %r", error)
+    await asyncio.sleep(_REJOIN_SEC)
+    coordinator.request_rejoin()
 
 
 async def _start_when_reachable(start: Callable[[], Awaitable[None]]) -> None:

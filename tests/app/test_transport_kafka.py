@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from app.transport import FETCH_MAX_WAIT_MS, BatchApp
@@ -248,3 +249,39 @@ async def test_what_was_reckoned_as_another_member_or_generation_is_not_committe
         assert not await consumer.commit_source({tp: 5}, now), "nothing new"
         assert await consumer.commit_source({tp: 3}, now, confirm=[tp]), "the group says that it is ours"
         assert await committed(consumed) == {1: 5}, "and goes back for nobody"
+
+
+async def test_a_member_whose_heartbeat_met_an_unexpected_error_joins_again(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A coordinator that still loads after a restart answers so; aiokafka then waits for a poll that never comes."""
+    seen: list[int] = []
+
+    async def note(batch: list[ConsumerRecord]) -> None:
+        seen.append(len(batch))
+
+    async with consuming(kafka, topic_prefix, tmp_path, note) as consumed:
+
+        async def joined() -> bool:
+            return bool(consumed.app.consumer.membership.generation > 0)
+
+        await eventually(joined, "the group is joined")
+        coordinator = consumed.app.consumer._thread._consumer._coordinator
+        heartbeat, before = coordinator._do_heartbeat, consumed.app.consumer.membership.generation
+
+        async def fail() -> bool:
+            coordinator._do_heartbeat = heartbeat
+            raise KafkaError("Unexpected exception in heartbeat task: GroupLoadInProgressError()")
+
+        coordinator._do_heartbeat = fail
+
+        async def joined_again() -> bool:
+            return bool(consumed.app.consumer.membership.generation > before)
+
+        await eventually(joined_again, "the group is joined again", limit_sec=20)
+        await send(kafka, consumed.topic, 40)
+
+        async def all_there() -> bool:
+            return sum(seen) >= 40
+
+        await eventually(all_there, "all records")
