@@ -58,7 +58,7 @@ class Ownership:
     def assign(
         self,
         partitions: Iterable[int],
-        membership: Membership | None = None,
+        membership: Membership,
         ends: Mapping[int, int] | None = None,
     ) -> None:
         """Own exactly `partitions`, each symbol with the newest state known.
@@ -71,7 +71,7 @@ class Ownership:
                 another log: the topic was made anew, or lost its end. It would skip all events as known.
         """
         began, restored, wanted = time.monotonic(), 0, set(partitions)
-        stays = membership is None or membership.follows(self._owned.membership)
+        stays = membership.follows(self._owned.membership)
         self._owned.membership, self._owned.handed_over = membership, False
         for partition in set(self._owned.partitions) - wanted:
             gone = self._owned.drop_partition(partition)

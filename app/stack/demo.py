@@ -19,6 +19,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from rich.console import Console
 from rich.live import Live
 
+from app.arguments import seconds
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
 from app.stack.board import live_table, summary_table
 from app.stack.errors import StackError
@@ -35,7 +36,7 @@ _INTERRUPTED: Final = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demo's options."""
-    parser.add_argument("--seconds", type=_seconds, help="end by itself after so long; without, Ctrl-C ends it")
+    parser.add_argument("--seconds", type=seconds(1), help="end by itself after so long; without, Ctrl-C ends it")
     parser.add_argument("--symbols", type=_symbols, default=DEFAULT_SYMBOLS, metavar="A,B,…", help="what to show")
     parser.add_argument("--workers", type=_workers, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--tape", type=_tape, nargs="+", default=[], metavar="FILE", help="play recorded data")
@@ -166,16 +167,6 @@ class Demo:
 
 def _as_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: seconds from 1 to 86400")
-    return seconds
 
 
 def _symbols(text: str) -> tuple[str, ...]:

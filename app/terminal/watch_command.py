@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from app.terminal.source import Source
+from app.arguments import seconds
+from app.terminal.source import Source
 
 HELP: Final = "watch the reports of all symbols, or of some"
 _LOOK_SEC: Final = 0.25
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from app.terminal.source import add_source_arguments
 
     parser.add_argument("symbols", nargs="*", type=_symbol, metavar="SYMBOL", help="which ones (default: all)")
-    parser.add_argument("--seconds", type=_seconds, metavar="N", help="end by itself; without, Ctrl-C ends it")
+    parser.add_argument("--seconds", type=seconds(0.1), metavar="N", help="end by itself; without, Ctrl-C ends it")
     add_source_arguments(parser)
 
 
@@ -106,13 +107,3 @@ def _symbol(text: str) -> str:
     if not is_symbol(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed: {SYMBOL_ALLOWED}")
     return text
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: seconds from 0.1 to 86400")
-    return seconds

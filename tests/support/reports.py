@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -103,7 +104,8 @@ class Watch:
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await self._task  # raises what stopped it, if anything did: a watch that looked away proves nothing
         assert self.faults == []
 
     async def _look(self) -> None:

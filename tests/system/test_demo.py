@@ -16,6 +16,7 @@ from app.stack.errors import StackError
 from app.stack.ports import Ports
 from app.stack.process import Child
 from support.contracts import validate_event, validate_report
+from support.processes import descendants
 from support.workers import ROOT, eventually, read_partitions
 
 pytestmark = pytest.mark.stack
@@ -39,22 +40,6 @@ def free_block() -> int:
         return base
 
 
-def tree(pid: int) -> set[int]:
-    """The process and all that descend from it, now."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = set(), [pid]
-    while todo:
-        found.add(current := todo.pop())
-        todo += children.get(current, [])
-    return found
-
-
 def alive(pids: set[int]) -> set[int]:
     """Those of the processes that still exist and are no zombies."""
     states = {}
@@ -68,7 +53,7 @@ def alive(pids: set[int]) -> set[int]:
 
 def process_of(root: int, role: bytes) -> int:
     """The one process under `root` that runs the command `role`."""
-    (pid,) = [pid for pid in tree(root) if role in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    (pid,) = [pid for pid in descendants(root) if role in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
     return pid
 
 
@@ -109,7 +94,7 @@ async def test_a_demo_shows_valid_reports_over_http_and_mcp_and_leaves_nothing_b
 
         await eventually(of_every_type, "valid events of all four types are in the topic")
 
-        processes = tree(child.pid)
+        processes = descendants(child.pid)
         assert len(processes) >= 8, "demo, kafka, redis, exchange, producer, two workers, reader"
         os.kill(child.pid, signal.SIGINT)
         await eventually(lambda: ended(child), "Ctrl-C ends the demo")
