@@ -40,7 +40,7 @@ from app.microstructure.report import (
     Writer,
 )
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 _NANOS_PER_MS = 1_000_000
 
 

@@ -1,16 +1,22 @@
 """RFC 3339 UTC timestamps to and from integer nanoseconds since the Unix epoch.
 
-Times are nanoseconds inside the system and text at its edges. Events of one stream share their minute, so
-the calendar part is computed once a minute and remembered; what remains is two integer conversions.
+Times are nanoseconds inside the system and text at its edges. Events of one moment share their second, so that part is
+computed once and remembered, and there are only a thousand fractions of whole milliseconds: of nearly all texts, two
+look-ups are left.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
 NANOS_PER_SECOND = 1_000_000_000
 _NANOS_PER_MINUTE = 60 * NANOS_PER_SECOND
-_MINUTE_LENGTH = len("2024-08-08T23:54:")
+_SECOND_LENGTH = len("2024-08-08T23:54:15")
+_MILLIS = {f".{millis:03d}Z": millis * 1_000_000 for millis in range(1000)}
 _ALLOWED = "RFC 3339 in UTC such as 2024-08-08T23:54:15.342Z"
+
+_is_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
+_split_fraction = re.compile(r"(?:\.([0-9]{1,9}))?Z").fullmatch
 
 
 def parse(text: str) -> int:
@@ -22,18 +28,12 @@ def parse(text: str) -> int:
     >>> parse("1970-01-01T00:00:01.5Z")
     1500000000
     """
-    seconds, dot, fraction = text[_MINUTE_LENGTH:-1].partition(".")
-    digits = seconds + fraction
-    if (
-        text[-1:] != "Z"
-        or len(seconds) != 2
-        or bool(dot) != bool(fraction)
-        or len(fraction) > 9
-        or not (digits.isascii() and digits.isdigit())
-        or seconds > "59"
-    ):
-        raise ValueError(f"time {text[:40]!r} is not {_ALLOWED}")
-    return _minute(text[:_MINUTE_LENGTH]) + int(digits + "0" * (9 - len(fraction)))
+    tail = text[_SECOND_LENGTH:]
+    fraction = _MILLIS.get(tail)
+    try:
+        return _second(text[:_SECOND_LENGTH]) + (_fraction(tail) if fraction is None else fraction)
+    except ValueError:
+        raise ValueError(f"time {text[:40]!r} is not {_ALLOWED}") from None
 
 
 def format_nanos(nanos: int) -> str:
@@ -54,14 +54,17 @@ def format_nanos(nanos: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _minute(text: str) -> int:
-    try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:").replace(tzinfo=UTC)
-    except ValueError:
-        raise ValueError(f"time {text[:40]!r} is not {_ALLOWED}") from None
-    if len(text) != _MINUTE_LENGTH or not text.isascii():
-        raise ValueError(f"time {text[:40]!r} is not {_ALLOWED}")
-    return int(moment.timestamp()) * NANOS_PER_SECOND
+def _second(text: str) -> int:
+    if not _is_second(text):
+        raise ValueError(text)
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * NANOS_PER_SECOND
+
+
+def _fraction(tail: str) -> int:
+    found = _split_fraction(tail)
+    if not found:
+        raise ValueError(tail)
+    return int((found[1] or "").ljust(9, "0"))
 
 
 @lru_cache(maxsize=256)

@@ -6,8 +6,12 @@ whole window.
 
 Quantities are counted in whole 10⁻⁸ units, the finest step of the venue. Integer sums are exact whatever
 their order, so a restored state gives the very same number, and a flow of nothing is exactly 0.
+
+A report reads both from running sums. With a hundred symbols on a core, adding up a minute of trades four times a
+second, most of them no longer in the processor's cache, took a quarter of all its time.
 """
 
+from array import array
 from bisect import bisect_right
 from typing import Final
 
@@ -23,15 +27,15 @@ _COMPACT_AT: Final = 4096
 
 
 class FlowState(msgspec.Struct, frozen=True, array_like=True):
-    """Window contents: event times, trades at each, signed quantity of each in 10⁻⁸ units.
+    """The window: event times and, one more of each, the running sums before them; times and trades as int64.
 
-    The quantities are JSON: MessagePack's integers end at 64 bits, which tokens of tiny price outgrow.
+    The units are JSON: MessagePack's integers end at 64 bits, which tokens of tiny price outgrow.
     """
 
     watched_since: int | None
-    times: list[int]
-    counts: list[int]
-    units: bytes
+    times: bytes
+    trades_before: bytes
+    units_before: bytes
 
 
 class TradeFlow:
@@ -45,9 +49,10 @@ class TradeFlow:
         self.watched_since: int | None = None
         self._window_sec = window_sec
         self._keep = max(window_sec, RATE_WINDOW_SEC) * NANOS_PER_SECOND
-        self._times: list[int] = []
-        self._counts: list[int] = []
-        self._units: list[int] = []
+        self._times = array("q")
+        # Trades, and their units, before each of the times; the last is the sum of all.
+        self._trades_before = array("q", [0])
+        self._units_before = [0]
         self._start = 0
 
     def update(self, trade: TradeTick) -> None:
@@ -61,9 +66,11 @@ class TradeFlow:
         watched = -1 if self.watched_since is None else as_of - self.watched_since
         rate = net = None
         if watched >= RATE_WINDOW_SEC * NANOS_PER_SECOND:
-            rate = sum(self._counts[self._first_after(as_of, RATE_WINDOW_SEC) :]) / RATE_WINDOW_SEC
+            trades = self._trades_before
+            rate = (trades[-1] - trades[self._first_after(as_of, RATE_WINDOW_SEC)]) / RATE_WINDOW_SEC
         if watched >= self._window_sec * NANOS_PER_SECOND:
-            net = sum(self._units[self._first_after(as_of, self._window_sec) :]) / _UNITS
+            sums = self._units_before
+            net = (sums[-1] - sums[self._first_after(as_of, self._window_sec)]) / _UNITS
         return Flow(orders_per_sec=rate, net_flow=net)
 
     def snapshot(self) -> FlowState:
@@ -71,9 +78,9 @@ class TradeFlow:
         start = self._start
         return FlowState(
             self.watched_since,
-            self._times[start:],
-            self._counts[start:],
-            msgspec.json.encode(self._units[start:]),
+            self._times[start:].tobytes(),
+            self._trades_before[start:].tobytes(),
+            msgspec.json.encode(self._units_before[start:]),
         )
 
     @classmethod
@@ -81,36 +88,37 @@ class TradeFlow:
         """Return a flow that goes on where `state` was taken."""
         flow = cls(window_sec)
         flow.watched_since = state.watched_since
-        flow._times, flow._counts, flow._units = (
-            list(state.times),
-            list(state.counts),
-            msgspec.json.decode(state.units, type=list[int]),
-        )
+        flow._times, flow._trades_before = array("q", state.times), array("q", state.trades_before)
+        flow._units_before = msgspec.json.decode(state.units_before, type=list[int])
         return flow
 
     def _add(self, time: int, units: int) -> None:
-        times = self._times
+        times, trades, sums = self._times, self._trades_before, self._units_before
         if not times or time > times[-1]:
             times.append(time)
-            self._counts.append(1)
-            self._units.append(units)
+            trades.append(trades[-1] + 1)
+            sums.append(sums[-1] + units)
             self._expire(time - self._keep)
             return
-        at = bisect_right(times, time) - 1
-        if at >= self._start and times[at] == time:
-            self._counts[at] += 1
-            self._units[at] += units
+        at = bisect_right(times, time)
+        if at > self._start and times[at - 1] == time:
+            at -= 1
         elif time > times[-1] - self._keep:  # out of order, but still inside the window
-            at = max(at + 1, self._start)
+            at = max(at, self._start)
             times.insert(at, time)
-            self._counts.insert(at, 1)
-            self._units.insert(at, units)
+            trades.insert(at, trades[at])
+            sums.insert(at, sums[at])
+        else:
+            return
+        for later in range(at + 1, len(sums)):  # nearly always the last alone
+            trades[later] += 1
+            sums[later] += units
 
     def _expire(self, until: int) -> None:
         while self._times[self._start] <= until:
             self._start += 1
         if self._start >= _COMPACT_AT:
-            for column in (self._times, self._counts, self._units):
+            for column in (self._times, self._trades_before, self._units_before):
                 del column[: self._start]
             self._start = 0
 

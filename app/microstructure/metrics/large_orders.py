@@ -87,9 +87,16 @@ class LargeOrders:
 
     def bursts(self, at: int, large: float) -> list[Count]:
         """Count, around each cancel that counts from `at` on, the orders of about its size: largest cancel first."""
-        orders = self._counted(at, large)
-        fresh = {order.size for order in orders if order.cancelled and order.fell_at + self._requote == at}
-        most = self._params.size_ratio
+        since, fell_at = at - self._window, at - self._requote
+        fresh = {
+            order.size
+            for order in (*self._displaced, *self.orders.values())
+            if order.fell_at == fell_at and order.cancelled and order.placed_at > since
+            if not self._is_routine(order.size_id, at, large)
+        }
+        if not fresh:  # nearly always: most that is taken back is routine
+            return []
+        orders, most = self._counted(at, large), self._params.size_ratio
         return [
             self._sum([order for order in orders if size <= most * order.size and order.size <= most * size], at)
             for size in sorted(fresh, reverse=True)
@@ -100,7 +107,8 @@ class LargeOrders:
         return self._sum(self._counted(at, large), at)
 
     def _counted(self, at: int, large: float) -> list[Order]:
-        since, routine = at - self._window, self._routine(at, large)
+        since = at - self._window
+        routine = {size_id for size_id in self._sizes if self._is_routine(size_id, at, large)}
         orders = (*self._displaced, *self.orders.values())
         return [order for order in orders if order.placed_at > since and order.size_id not in routine]
 
@@ -147,17 +155,16 @@ class LargeOrders:
         if self._displaced:
             self._displaced = [order for order in self._displaced if order.placed_at + self._window > now]
 
-    def _routine(self, at: int, large: float) -> set[int]:
-        """Return the sizes that are routine: the larger and the more at a time, the more often they must be seen."""
-        count, layer, unit = self._params.routine_count, self._params.layer, large * UNITS
-        return {
-            size.size_id
-            for size in self._sizes.values()
-            if size.seen >= count  # of nearly all sizes this is false
-            and size.seen >= count * max(size.together, min(size.units / unit, _LARGEST))
-            and size.together < layer
+    def _is_routine(self, size_id: int, at: int, large: float) -> bool:
+        """Return whether a size is routine: the larger and the more at a time, the more often it must be seen."""
+        size, count = self._sizes.get(size_id), self._params.routine_count
+        return (
+            size is not None
+            and size.seen >= count  # of nearly all sizes this is false
+            and size.seen >= count * max(size.together, min(size.units / (large * UNITS), _LARGEST))
+            and size.together < self._params.layer
             and at < size.last + self._memory
-        }
+        )
 
     def _fall(self, order: Order, units: int, now: int, *, away: bool) -> bool:
         """Take a fall of the level from the order; return whether some of it was a cancel, `away` from the mid."""
