@@ -25,10 +25,17 @@ from nautilus_trader.model.objects import Price, Quantity
 
 from producer import wire
 from producer.depth import BookDepth, data_type
+from producer.messages import TextDeltas
 from producer.metrics import Metrics
 from producer.wire import Kind, TextLevel
 
 CLIENT_ID: Final = ClientId("BINANCE")
+_EVENT_TYPES: Final = {
+    TradeTick: Kind.TRADE.event_type,
+    OrderBookDeltas: Kind.DIFF.event_type,
+    BookDepth: Kind.DEPTH.event_type,
+    BinanceTicker: Kind.TICKER.event_type,
+}
 _SIDES: Final = {AggressorSide.BUYER: "buy", AggressorSide.SELLER: "sell"}
 
 Sink = Callable[[str, Kind, bytes], None]
@@ -92,7 +99,7 @@ class EventActor(Actor):
             self.subscribe_trade_ticks(instrument_id)
             self.subscribe_order_book_deltas(instrument_id, book_type=BookType.L2_MBP, managed=False)
             self.subscribe_data(data_type(instrument_id), client_id=CLIENT_ID)
-            self.subscribe_data(_ticker_type(instrument_id), client_id=CLIENT_ID)
+            self.subscribe_data(ticker_type(instrument_id), client_id=CLIENT_ID)
 
     def remove(self, instrument_ids: Sequence[InstrumentId]) -> None:
         """Unsubscribe, and publish last that the book is not known."""
@@ -101,7 +108,7 @@ class EventActor(Actor):
             self.unsubscribe_trade_ticks(instrument_id)
             self.unsubscribe_order_book_deltas(instrument_id)
             self.unsubscribe_data(data_type(instrument_id), client_id=CLIENT_ID)
-            self.unsubscribe_data(_ticker_type(instrument_id), client_id=CLIENT_ID)
+            self.unsubscribe_data(ticker_type(instrument_id), client_id=CLIENT_ID)
 
     def on_stop(self) -> None:
         """Do nothing: the client's connections are closed as a whole."""
@@ -110,12 +117,13 @@ class EventActor(Actor):
     def on_trade_tick(self, trade: TradeTick) -> None:
         """Publish a `trade_tick`."""
         symbol = trade.instrument_id.symbol.value
+        price, size = trade.price, trade.size  # each look at them makes a new object
         event = wire.trade(
             symbol,
             trade.ts_event,
             trade.ts_init,
-            price=_price_text(trade.price.raw, trade.price.precision),
-            qty=_quantity_text(trade.size.raw, trade.size.precision),
+            price=_price_text(price.raw, price.precision),
+            qty=_quantity_text(size.raw, size.precision),
             side=_SIDES[trade.aggressor_side],
             trade_id=str(int(trade.trade_id.value)),
         )
@@ -136,7 +144,7 @@ class EventActor(Actor):
             first, final, kind = before + 1, deltas.sequence, Kind.DIFF
             if final < first:
                 raise ValueError(f"diff up to update {final} came after update {before}")
-        bids, asks = _levels(changes)
+        bids, asks = (deltas.bids, deltas.asks) if isinstance(deltas, TextDeltas) else _levels(changes)
         event = wire.deltas(
             symbol,
             deltas.ts_event,
@@ -184,7 +192,7 @@ class EventActor(Actor):
             type(data).__name__,
             symbol,
             exc_info=error,
-            extra={"symbol": symbol, "event_type": type(data).__name__},
+            extra={"symbol": symbol, "event_type": _EVENT_TYPES.get(type(data))},
         )
         if isinstance(data, OrderBookDeltas):
             self._book_ids.pop(symbol, None)
@@ -211,7 +219,8 @@ class EventActor(Actor):
         self._sink(symbol, kind, event)
 
 
-def _ticker_type(instrument_id: InstrumentId) -> DataType:
+def ticker_type(instrument_id: InstrumentId) -> DataType:
+    """Return what to subscribe to for 24 h tickers."""
     return DataType(BinanceTicker, metadata={"instrument_id": instrument_id})
 
 

@@ -17,6 +17,7 @@ exchange is stamped by `exchange_clock`. A trade that never came (a break of the
 the trade ids and is counted.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,17 +31,16 @@ from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.data.messages import SubscribeData, SubscribeOrderBook, UnsubscribeData, UnsubscribeOrderBook
 from nautilus_trader.live.factories import LiveDataClientFactory
 
-from producer import messages
+from producer import messages, stream_watch
 from producer.depth import LEVELS, BookDepth, custom_data
 from producer.followed_book import Change, FollowedBook, Surroundings, Whole
 from producer.metrics import Metrics
 from producer.sockets import StreamSockets
+from producer.stream_watch import Silence
 from producer.timing import Timing
 
 SNAPSHOT_LIMIT: Final = 1000  # levels a side; costs 50 of Binance's 6,000 weight a minute (5000: 250)
 _SPEED_MS: Final = 100
-_DIFFS: Final = f"@depth@{_SPEED_MS}ms"
-_TICKERS: Final = "@bookTicker"
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +57,14 @@ class BookDataClient(BinanceSpotDataClient):
         self._books: dict[str, FollowedBook] = {}
         self._trade_ids: dict[str, int] = {}
         self._left: set[str] = set()
-        self._around = Surroundings(
-            self._handle_data, self._fetch, self._renew, self._clock.timestamp_ns, metrics, self._timing
-        )
+        self._looking: asyncio.Task[None] | None = None
+        self._around = Surroundings(self._handle_data, self._fetch, self._clock.timestamp_ns, metrics, self._timing)
         self._routes: dict[str, Callable[[bytes], None]] = {
-            "trade": self._handle_trade,
-            "ticker": self._handle_ticker,
-            "bookTicker": self._handle_book_ticker,
-            f"depth@{_SPEED_MS}ms": self._handle_book_diff_update,
-            f"depth{LEVELS}@{_SPEED_MS}ms": self._handle_book_partial_update,
+            stream_watch.TRADES: self._handle_trade,
+            stream_watch.TICKER: self._handle_ticker,
+            stream_watch.BEST: self._handle_book_ticker,
+            stream_watch.DIFFS: self._handle_book_diff_update,
+            stream_watch.TOP: self._handle_book_partial_update,
         }
         self._ws_client = self._sockets()
         self._ws_public_client = self._sockets()
@@ -100,23 +99,61 @@ class BookDataClient(BinanceSpotDataClient):
         pass
 
     async def _disconnect(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         await super()._disconnect()
         for book in self._books.values():
             book.close()
 
     def _streams_ready(self, streams: Sequence[str]) -> None:
-        for book in self._books_of(streams):
-            book.stream_ready()
+        if self._looking is None:
+            self._looking = self._loop.create_task(self._look(), name="look at streams")
+        for book, kind in self._books_of(streams):
+            book.watch.ready(kind)
+            if kind == stream_watch.DIFFS:
+                book.stream_ready()
 
     def _streams_lost(self, streams: Sequence[str], reason: str) -> None:
         self._metrics.connection_lost(reason)
-        for book in self._books_of(streams):
-            book.stream_lost()
-        for book in self._books_of(streams, _TICKERS):
-            book.truth.forget_all()  # a symbol's streams may lie on two connections
+        for book, kind in self._books_of(streams):
+            book.watch.lost(kind)
+            if kind == stream_watch.DIFFS:
+                book.stream_lost()
+            elif kind == stream_watch.BEST:
+                book.truth.forget_all()  # a symbol's streams may lie on two connections
 
-    def _books_of(self, streams: Sequence[str], kind: str = _DIFFS) -> list[FollowedBook]:
-        return [self._book(stream.removesuffix(kind).upper()) for stream in streams if stream.endswith(kind)]
+    def _books_of(self, streams: Sequence[str]) -> Iterator[tuple[FollowedBook, str]]:
+        for stream in streams:
+            name, _, kind = stream.partition("@")
+            if name.upper() not in self._left:
+                yield self._book(name.upper()), kind
+
+    async def _look(self) -> None:
+        """Find streams that have ended alone, for ever, and ask for them anew."""
+        while True:
+            await asyncio.sleep(self._timing.look)
+            for book in list(self._books.values()):
+                try:
+                    for silence in book.watch.look():
+                        self._ask_anew(book, silence)
+                except Exception as error:
+                    self._metrics.error("client", error)
+                    log.exception("streams of %s not looked at", book.symbol)
+
+    def _ask_anew(self, book: FollowedBook, silence: Silence) -> None:
+        symbol, kind = book.symbol, silence.kind
+        if not silence.proved:
+            log.info("stream %s of %s is silent: asked for anew", kind, symbol, extra={"symbol": symbol})
+        else:
+            log.warning("stream %s of %s has ended alone: asked for anew", kind, symbol, extra={"symbol": symbol})
+            if silence.first:
+                self._metrics.stream_ended(symbol, kind)
+            if kind == stream_watch.DIFFS:
+                book.left_behind()
+            elif kind == stream_watch.BEST:
+                book.truth.forget_all()  # what came last is no truth for what the book has become since
+        for sockets in (self._ws_client, self._ws_public_client):
+            sockets.renew(f"{symbol.lower()}@{kind}")
 
     async def _subscribe(self, command: SubscribeData) -> None:
         if command.data_type.type is not BookDepth:
@@ -148,9 +185,6 @@ class BookDataClient(BinanceSpotDataClient):
         if book is not None:
             book.close()
 
-    def _renew(self, symbol: str) -> None:
-        self._ws_public_client.renew(f"{symbol.lower()}{_DIFFS}")
-
     def _handle_ws_message(self, raw: bytes) -> None:
         stream = ""
         try:
@@ -171,11 +205,12 @@ class BookDataClient(BinanceSpotDataClient):
         if trade.t > before + 1:
             self._metrics.trades_missed(trade.s, trade.t - before - 1)
         self._trade_ids[trade.s] = max(trade.t, before)
-        self._handle_data(trade.parse_to_trade_tick(book.instrument_id, self._clock.timestamp_ns()))
+        book.watch.on_trade(trade.t, trade.E)
+        self._handle_data(messages.trade_tick(book.instrument_id, trade, self._clock.timestamp_ns()))
 
     def _handle_ticker(self, raw: bytes) -> None:
         ticker = self._decoder_ticker_msg.decode(raw).data
-        self._observe(ticker.s, ticker.E)
+        self._observe(ticker.s, ticker.E).watch.on_ticker(ticker.L)
         super()._handle_ticker(raw)
 
     def _handle_book_ticker(self, raw: bytes) -> None:
@@ -185,9 +220,10 @@ class BookDataClient(BinanceSpotDataClient):
     def _handle_book_partial_update(self, raw: bytes) -> None:
         message = messages.decode_top(raw)
         book = self._book(message.stream.partition("@")[0].upper())
+        top = message.data
+        book.watch.on_top(top.last_update_id)
         if not book.clock.known:
             return  # it cannot be placed in time, and the next one is 100 ms away
-        top = message.data
         ts_event = book.clock.now(time.monotonic_ns())
         depth = BookDepth(
             book.instrument_id, top.last_update_id, top.bids, top.asks, ts_event, self._clock.timestamp_ns()
@@ -197,6 +233,7 @@ class BookDataClient(BinanceSpotDataClient):
     def _handle_book_diff_update(self, raw: bytes) -> None:
         diff = messages.decode_diff(raw).data
         book = self._observe(diff.symbol, diff.event_time)
+        book.watch.on_diff(diff.final_update_id, diff.event_time)
         ts_event = diff.event_time * messages.NANOS_PER_MS
         deltas = messages.change(
             book.instrument_id,

@@ -7,6 +7,7 @@ the same instrument, where they would mix with the diffs. A type of its own has 
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from nautilus_trader.core.data import Data
@@ -61,6 +62,7 @@ class BookDepth(Data):
         return self._ts_init
 
 
+@lru_cache(maxsize=1024)
 def data_type(instrument_id: InstrumentId) -> DataType:
     """Return what to subscribe to."""
     return DataType(BookDepth, metadata={"instrument_id": instrument_id})

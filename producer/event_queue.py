@@ -81,7 +81,7 @@ class Lane:
 
 
 class EventQueue:
-    """All lanes. One lane until it is known how many partitions there are."""
+    """All lanes, of which `used` have symbols. One lane until it is known how many partitions there are."""
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         """Let at most `limit` events wait, and "not known" once for each symbol beyond it."""
@@ -89,6 +89,7 @@ class EventQueue:
         self.empty = asyncio.Event()
         self.empty.set()
         self.waiting = 0
+        self.used = 1
         self._limit = limit
         self._metrics = metrics
         self._admission = Admission(limit)
@@ -182,4 +183,5 @@ class EventQueue:
         if lane is None:
             partitions = range(len(self.lanes))
             lane = self._routes[key] = self.lanes[_partition(key, partitions, partitions)]
+            self.used = len(set(map(id, self._routes.values())))
         return lane

@@ -10,7 +10,7 @@ CLEAR without levels at once, then a new snapshot as soon as it can be a true on
 | bid ≥ ask after a diff, which is not sent   | `crossed`    | at once                                        |
 | someone further on lost an event            | theirs       | at once                                        |
 | best bid or ask differ, again and again     | `mismatch`   | at once; if it happens again, after a pause    |
-| diffs stay away, the best bid and ask go on | `behind`     | with the next diff; asked for anew meanwhile   |
+| diffs stay away, other streams go on        | `behind`     | with the next diff                             |
 | the connection is lost                      | `disconnect` | when the streams come in again                 |
 """
 
@@ -32,6 +32,7 @@ from producer.book_sync import Apply, BookSync, Fetch, Replace, Step, Unknown
 from producer.book_truth import Best, BookTruth
 from producer.exchange_clock import ExchangeClock
 from producer.metrics import Metrics
+from producer.stream_watch import StreamWatch
 from producer.timing import Timing
 
 _EQUAL_AGAIN: Final = 20  # comparisons that must be equal before a mismatch counts as the first one
@@ -65,13 +66,11 @@ class Surroundings:
     Attributes:
         send: takes what is sent on.
         fetch: asks for a symbol's snapshot once; `None` if none came.
-        renew: asks for a symbol's diffs anew, which stay away.
         wall_ns: the local time in nanoseconds.
     """
 
     send: Callable[[OrderBookDeltas], None]
     fetch: Callable[[str], Awaitable[Whole | None]]
-    renew: Callable[[str], None]
     wall_ns: Callable[[], int]
     metrics: Metrics
     timing: Timing
@@ -85,10 +84,12 @@ class FollowedBook:
         self.instrument_id = instrument_id
         self.clock = ExchangeClock()
         self.truth = BookTruth()
+        self.watch = StreamWatch()
         self._around = around
         self._timing = around.timing
         self._sync: BookSync[Change, Whole] = BookSync()
         self._sent = OrderBook(instrument_id, BookType.L2_MBP)
+        self._sent_best: Best | None = None
         self._following = False
         self._first_diff = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -143,13 +144,18 @@ class FollowedBook:
 
     def on_ticker(self, update_id: int, best: Best) -> None:
         """Take the exchange's own word on the best bid and ask."""
+        self.watch.on_best(update_id)
         self.truth.on_ticker(update_id, best, time.monotonic())
         if self.truth.behind > self._timing.behind:
-            # A snapshot would be out of date at once, too.
-            self._suspend("behind")
-            self._start_task(self._begin, 0.0, None)
+            self.left_behind()
         else:
             self._judge()
+
+    def left_behind(self) -> None:
+        """Give the book up until a diff comes again: a snapshot would be out of date at once, too."""
+        if self._following:
+            self._suspend("behind")
+            self._start_task(self._begin, 0.0, None)
 
     def _judge(self) -> None:
         if not self.truth.wrong:
@@ -177,22 +183,10 @@ class FollowedBook:
 
     async def _begin(self, pause: float, patience: float | None) -> None:
         await asyncio.sleep(pause)
-        if patience is None:
-            await self._diff_or_renewal()
-        else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._first_diff.wait(), patience)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._first_diff.wait(), patience)
         self._following = True
         self._perform(self._sync.start())
-
-    async def _diff_or_renewal(self) -> None:
-        """Wait for a diff, and have the stream asked for anew now and then; it may have ended alone."""
-        for delay in backoff.delays(self._timing.renew, self._timing.renew_longest):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._first_diff.wait(), delay)
-                return
-            log.warning("diffs of %s stay away: asked for anew", self.symbol, extra={"symbol": self.symbol})
-            self._around.renew(self.symbol)
 
     def _start_task(self, work: Callable[..., Awaitable[None]], *arguments: float | None) -> None:
         async def guarded() -> None:
@@ -230,6 +224,9 @@ class FollowedBook:
                 self._perform(self._sync.lose("crossed"))
                 return False
             self.truth.on_book(change.final_update_id, best)
+            if best != self._sent_best:
+                self._sent_best = best
+                self.watch.on_best_moved(change.first_update_id)
         if change.deltas is not None:
             self._around.send(change.deltas)
         return True
@@ -262,6 +259,7 @@ class FollowedBook:
         self._unknown_since = None
         self._sent.apply_deltas(deltas)
         best = self._best()
+        self._sent_best = best
         if best is not None:
             self.truth.on_book(update_id, best)
         self._around.send(deltas)

@@ -1,21 +1,18 @@
-"""`/health` and `/metrics` of the producer on loopback.
+"""`/health` and `/metrics` of the producer, on loopback unless `METRICS_HOST` says otherwise.
 
 `/health` answers 200 where events flow and 503 where something keeps them from flowing, with the same JSON:
-what was checked, and `problems`, one line each. It is meant for readiness, not for restarts: a producer that
-waits for Kafka or for the exchange goes on by itself.
+what was checked, and `problems`, one line each; `/health/ready` is the same. It is no reason for a restart: a producer
+that waits for Kafka or for the exchange goes on by itself. `/health/live` answers 200 while the event loop turns.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from producer.metrics import Metrics
-
-HOST: Final = "127.0.0.1"
 
 
 class SymbolHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +25,7 @@ class SymbolHealth(msgspec.Struct, frozen=True, kw_only=True):
         book_unknown_ms: for how long it has not been.
         best_compared: how often its best bid and ask were compared with the exchange's own.
         best_equal: how often they were the same.
+        ended: streams that have ended while others go on; they are asked for anew.
     """
 
     event_age_ms: int | None
@@ -36,6 +34,7 @@ class SymbolHealth(msgspec.Struct, frozen=True, kw_only=True):
     book_unknown_ms: int = 0
     best_compared: int = 0
     best_equal: int = 0
+    ended: Sequence[str] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +115,7 @@ def assess(
             problems.append(f"no event of {symbol} for {state.event_age_ms} ms")
         elif state.book_unknown_ms > silent_after_ms:
             problems.append(f"book of {symbol} not known for {state.book_unknown_ms} ms")
+        problems += [f"stream {kind} of {symbol} has ended" for kind in state.ended]
     compared = sum(state.best_compared for state in symbols.values())
     return Health(
         exchange_connected=exchange_connected,
@@ -134,12 +134,15 @@ def assess(
 class HealthServer:
     """Serves `check()` and the metrics."""
 
-    def __init__(self, port: int, check: Callable[[], Health], metrics: Metrics) -> None:
+    def __init__(self, host: str, port: int, check: Callable[[], Health], metrics: Metrics) -> None:
+        self._host = host
         self._port = port
         self._check = check
         self._metrics = metrics
         application = web.Application()
         application.router.add_get("/health", self._health)
+        application.router.add_get("/health/ready", self._health)
+        application.router.add_get("/health/live", self._live)
         application.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -150,7 +153,7 @@ class HealthServer:
             OSError: the port is taken.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -164,5 +167,8 @@ class HealthServer:
             content_type="application/json",
         )
 
+    async def _live(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
     async def _scrape(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -14,7 +14,13 @@ from typing import Final
 
 _LINE: Final = re.compile(r"\S+ \[(\w+)\] (\S+?): (.*)")
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
-_LEVELS: Final = {"WARN": logging.WARNING, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+_LEVELS: Final = {
+    "TRACE": logging.DEBUG,
+    "DEBUG": logging.DEBUG,
+    "WARN": logging.WARNING,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+}
 _STANDARD: Final = (1, 2)
 
 

@@ -4,13 +4,15 @@ NautilusTrader's own structs leave the first id of a diff unused and build each 
 24 h tickers are read by the adapter as they are.
 """
 
+import re
 from functools import lru_cache
 from typing import Final
 
 import msgspec
-from nautilus_trader.model.data import BookOrder, OrderBookDelta, OrderBookDeltas
-from nautilus_trader.model.enums import BookAction, OrderSide, RecordFlag
-from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.adapters.binance.spot.schemas.market import BinanceSpotTradeData
+from nautilus_trader.model.data import BookOrder, OrderBookDelta, OrderBookDeltas, TradeTick
+from nautilus_trader.model.enums import AggressorSide, BookAction, OrderSide, RecordFlag
+from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
 
 from producer.wire import TextLevel
@@ -19,10 +21,51 @@ NANOS_PER_MS: Final = 1_000_000
 _F_LAST: Final = int(RecordFlag.F_LAST)
 _F_SNAPSHOT: Final = int(RecordFlag.F_SNAPSHOT)
 
+_is_plain: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
+
+
 # A text seen before costs 0.06 µs instead of 1.1 µs; on recorded BTCUSDT diffs 75 % of prices and 87 % of
 # quantities were. Both objects are immutable.
-_price: Final = lru_cache(maxsize=2**15)(Price.from_str)
-_quantity: Final = lru_cache(maxsize=2**15)(Quantity.from_str)
+@lru_cache(maxsize=2**16)
+def _price(text: str) -> Price:
+    return Price.from_str(_plain(text))
+
+
+@lru_cache(maxsize=2**16)
+def _quantity(text: str) -> Quantity:
+    return Quantity.from_str(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """Return a text that is a JSON number as it stands, since it is published as it stands."""
+    if not _is_plain(text):
+        raise ValueError(f"{text!r} is not a plain decimal number")
+    return text
+
+
+class Orders(list[BookOrder]):
+    """Levels as NautilusTrader's orders, with the text that they were read from."""
+
+    def __init__(self, bids: list[TextLevel], asks: list[TextLevel]) -> None:
+        super().__init__(
+            BookOrder(side, _price(price), _quantity(quantity), 0)
+            for side, levels in ((OrderSide.BUY, bids), (OrderSide.SELL, asks))
+            for price, quantity in levels
+        )
+        self.bids = bids
+        self.asks = asks
+
+
+class TextDeltas(OrderBookDeltas):
+    """NautilusTrader's deltas that carry the venue's text; to read it out of 100 deltas again costs 150 µs.
+
+    For live data only: a catalog takes nothing but the very classes of NautilusTrader.
+    """
+
+    def __init__(self, instrument_id: InstrumentId, deltas: list[OrderBookDelta], text: Orders) -> None:
+        super().__init__(instrument_id, deltas)
+        self.bids = text.bids
+        self.asks = text.asks
 
 
 class DiffMessage(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +111,23 @@ decode_top: Final = msgspec.json.Decoder(StreamMessage[TopMessage]).decode
 decode_best: Final = msgspec.json.Decoder(StreamMessage[BestMessage]).decode
 
 
+def trade_tick(instrument_id: InstrumentId, trade: BinanceSpotTradeData, ts_init: int) -> TradeTick:
+    """Return a trade; the adapter's own way to make it takes ten times as long.
+
+    Raises:
+        ValueError: a text is no plain number, or beyond what NautilusTrader can hold.
+    """
+    return TradeTick(
+        instrument_id,
+        _price(trade.p),
+        _quantity(trade.q),
+        AggressorSide.SELLER if trade.m else AggressorSide.BUYER,
+        TradeId(str(trade.t)),
+        trade.T * NANOS_PER_MS,
+        ts_init,
+    )
+
+
 def best(ticker: BestMessage) -> tuple[int, int, int, int]:
     """Return bid price, bid quantity, ask price and ask quantity in NautilusTrader's raw units.
 
@@ -82,18 +142,13 @@ def best(ticker: BestMessage) -> tuple[int, int, int, int]:
     )
 
 
-def orders(bids: list[TextLevel], asks: list[TextLevel]) -> list[BookOrder]:
+def orders(bids: list[TextLevel], asks: list[TextLevel]) -> Orders:
     """Return the levels as NautilusTrader's orders, bids first.
 
     Raises:
-        ValueError: a number is negative or beyond what NautilusTrader can hold.
-        decimal.InvalidOperation: a text is no number.
+        ValueError: a text is no plain number, or beyond what NautilusTrader can hold.
     """
-    return [
-        BookOrder(side, _price(price), _quantity(quantity), 0)
-        for side, levels in ((OrderSide.BUY, bids), (OrderSide.SELL, asks))
-        for price, quantity in levels
-    ]
+    return Orders(bids, asks)
 
 
 def change(
@@ -115,7 +170,7 @@ def change(
         )
         for index, order in enumerate(changed)
     ]
-    return OrderBookDeltas(instrument_id, deltas)
+    return _message(instrument_id, deltas, changed)
 
 
 def replacement(
@@ -127,4 +182,10 @@ def replacement(
         OrderBookDelta(instrument_id, BookAction.ADD, order, _F_SNAPSHOT, update_id, ts_event, ts_init)
         for order in levels
     ]
+    return _message(instrument_id, deltas, levels)
+
+
+def _message(instrument_id: InstrumentId, deltas: list[OrderBookDelta], levels: list[BookOrder]) -> OrderBookDeltas:
+    if isinstance(levels, Orders):
+        return TextDeltas(instrument_id, deltas, levels)
     return OrderBookDeltas(instrument_id, deltas)

@@ -1,15 +1,29 @@
-"""What the producer counts, for Prometheus; every name is listed here once."""
+"""What the producer counts, for Prometheus; every name is listed here once.
 
-from collections.abc import Callable, Iterable, Mapping
+Series of symbols that are not subscribed to any more end with the next scrape.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.symbol_series import SymbolSeries
+from producer.stream_watch import KINDS
 from producer.wire import Kind
 
 _PREFIX: Final = "context8_producer_"
+# They have a series before they happen, since Prometheus cannot see a counter rise that was not there; the class of an
+# error is its type, so that what else may happen is as many as there are classes.
+_LIKELY_ERRORS: Final = (
+    ("actor", "ValueError"),
+    ("client", "TimeoutError"),
+    ("publisher", "KafkaConnectionError"),
+    ("symbols", "TimeoutError"),
+)
 
 
 class _BySymbol(Collector):
@@ -38,6 +52,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._series = SymbolSeries()
+        self._wanted: Callable[[], Collection[str]] | None = None
         ProcessCollector(registry=self.registry)
         self._events = self._counter("events_total", "Events handed over for publishing", "symbol", "type")
         self._dropped = self._counter("dropped_total", "Events dropped for want of room", "symbol", "type")
@@ -47,6 +63,9 @@ class Metrics:
         )
         self._trades_missed = self._counter(
             "trades_missed_total", "Trades that never came, by the steps in their ids", "symbol"
+        )
+        self._streams_ended = self._counter(
+            "streams_ended_total", "Streams that ended alone, found by what other streams told", "symbol", "stream"
         )
         self._connections_lost = self._counter("connections_lost_total", "Connections to the exchange lost", "reason")
         self._published = self._counter("published_total", "Events acknowledged by Kafka")
@@ -60,25 +79,25 @@ class Metrics:
         self._errors = Counter(
             "context8_errors_total", "Errors by component", ["component", "type"], registry=self.registry
         )
-        self._event_counters: dict[tuple[str, Kind], Counter] = {}
+        for component, kind in _LIKELY_ERRORS:
+            self._errors.labels(f"producer.{component}", kind)
+        for reason in ("dropped", "silent", "overloaded"):
+            self._connections_lost.labels(reason)
         self._resync_counts: dict[str, int] = {}
+        self._tally: dict[tuple[str, Kind], int] = defaultdict(int)
 
     def event(self, symbol: str, kind: Kind) -> None:
-        """Count an event; `labels` is looked up only once for each symbol and kind."""
-        counter = self._event_counters.get((symbol, kind))
-        if counter is None:
-            counter = self._events.labels(symbol, kind.event_type)
-            self._event_counters[symbol, kind] = counter
-        counter.inc()
+        """Count an event; its series is counted on at the next scrape, since that takes ten times as long."""
+        self._tally[symbol, kind] += 1
 
     def dropped(self, symbol: str, kind: Kind) -> None:
         """Count an event that found no room."""
-        self._dropped.labels(symbol, kind.event_type).inc()
+        self._of(self._dropped, symbol, kind.event_type).inc()
 
     def resync(self, symbol: str, reason: str) -> None:
         """Count a book that was given up."""
         self._resync_counts[symbol] = self.resyncs(symbol) + 1
-        self._resyncs.labels(symbol, reason).inc()
+        self._of(self._resyncs, symbol, reason).inc()
 
     def resyncs(self, symbol: str) -> int:
         """Return how often the symbol's book was given up, for whatever reason, the first fetch included."""
@@ -86,11 +105,15 @@ class Metrics:
 
     def snapshot_failed(self, symbol: str) -> None:
         """Count a failed request for a snapshot."""
-        self._snapshot_failures.labels(symbol).inc()
+        self._of(self._snapshot_failures, symbol).inc()
 
     def trades_missed(self, symbol: str, count: int) -> None:
         """Count trades that the exchange numbered and that never came."""
-        self._trades_missed.labels(symbol).inc(count)
+        self._of(self._trades_missed, symbol).inc(count)
+
+    def stream_ended(self, symbol: str, stream: str) -> None:
+        """Count a stream that ended while others went on."""
+        self._of(self._streams_ended, symbol, stream).inc()
 
     def connection_lost(self, reason: str) -> None:
         """Count a lost connection."""
@@ -109,6 +132,19 @@ class Metrics:
         """Count an error that was caught."""
         self._errors.labels(f"producer.{component}", type(error).__name__).inc()
 
+    def show_only(self, wanted: Callable[[], Collection[str]]) -> None:
+        """From each scrape on, have no series of symbols other than `wanted()`."""
+        self._wanted = wanted
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        tally, self._tally = self._tally, defaultdict(int)
+        for (symbol, kind), count in tally.items():
+            self._of(self._events, symbol, kind.event_type).inc(count)
+        if self._wanted is not None:
+            self._series.keep(self._wanted())
+        return generate_latest(self.registry)
+
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Show `value()` as a gauge, asked for at each scrape."""
         Gauge(_PREFIX + name, description, registry=self.registry).set_function(value)
@@ -118,6 +154,17 @@ class Metrics:
     ) -> None:
         """Show `values()`, by symbol, asked for at each scrape; `counts` for what only grows."""
         self.registry.register(_BySymbol(_PREFIX + name, description, values, counts))
+
+    def _of(self, counter: Counter, symbol: str, *labels: str) -> Counter:
+        if symbol not in self._series and self._series.admits(symbol):
+            # From the start and at 0: Prometheus cannot see a counter rise that was not there before.
+            for kind in {each.event_type for each in Kind}:
+                self._series.of(self._dropped, symbol, kind)
+            self._series.of(self._snapshot_failures, symbol)
+            self._series.of(self._trades_missed, symbol)
+            for stream in KINDS:
+                self._series.of(self._streams_ended, symbol, stream)
+        return self._series.of(counter, symbol, *labels)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, description, labels, registry=self.registry)

@@ -1,9 +1,9 @@
 """Composition of the producer: exchange → NautilusTrader node → actor → queue → Kafka.
 
 Data only: the node has no execution client, needs no key, and loads no instruments. Start and stop have an
-order: health and Kafka first, then the symbols are checked, then the node starts; at SIGTERM or SIGINT the
-node stops, what waits is flushed, and only when the event loop has ended is the node disposed of. SIGHUP
-has the list of symbols read again.
+order: signals first, then health and Kafka, then the symbols are checked, then the node starts; at SIGTERM or SIGINT,
+whenever it comes, the node stops, what waits is flushed, and only when the event loop has ended is the node disposed
+of. SIGHUP has the list of symbols read again.
 """
 
 import asyncio
@@ -24,10 +24,14 @@ from nautilus_trader.live.config import (
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
 
+from app import traces
+from app.security.kafka import kafka_security
+from app.security.secret import revealed
 from app.settings import Settings
 from producer.actor import CLIENT_ID, EventActor
 from producer.client import BookDataClient, client_factory
 from producer.followed_book import FollowedBook
+from producer.hang_ups import HangUps
 from producer.health import Arrivals, Health, HealthServer, SymbolHealth, assess
 from producer.metrics import Metrics
 from producer.publisher import Publisher
@@ -49,10 +53,12 @@ log = logging.getLogger(__name__)
 class Producer:
     """One producer process. `run` works until a signal; `dispose` comes after the event loop has ended."""
 
-    def __init__(self, settings: Settings, wanted: Wanted) -> None:
-        """Begin with the symbols of `settings`; `wanted` gives those to go on with after SIGHUP."""
+    def __init__(self, settings: Settings, wanted: Wanted, hang_ups: HangUps) -> None:
+        """Begin with the symbols of `settings`; `wanted` gives those to go on with after one of `hang_ups`."""
         self._settings = settings
         self._wanted = wanted
+        self._hang_ups = hang_ups
+        self._told = False
         self._metrics = metrics = Metrics()
         self._publisher = Publisher(
             settings.kafka_brokers,
@@ -60,12 +66,15 @@ class Producer:
             settings.producer_queue_limit,
             self._resync,
             metrics,
+            kafka_security(settings),
+            traces.for_producer(settings),
         )
         self._arrivals = Arrivals()
         self._timing = Timing(idle=settings.exchange_idle_ms / 1000)
         self._symbols: SymbolChanges | None = None
         self._client: BookDataClient | None = None
         self._node: TradingNode | None = None
+        self._producing: asyncio.Task[None] | None = None
         self._watch()
 
     async def run(self) -> int:
@@ -74,48 +83,68 @@ class Producer:
         Raises:
             OSError: the port of the health server is taken.
         """
-        health = HealthServer(self._settings.producer_http_port, self._health, self._metrics)
+        self._handle_signals()
+        config = self._settings
+        health = HealthServer(config.metrics_host, config.producer_http_port, self._health, self._metrics)
         await health.start()
         self._publisher.start()
         try:
-            told = await self._produce()
+            if not self._told:
+                self._producing = asyncio.create_task(self._produce(), name="producer")
+                await asyncio.wait([self._producing])
+                if not self._producing.cancelled():
+                    self._producing.result()
         finally:
             left = await self._publisher.stop(FLUSH_LIMIT_SEC)
             await health.stop()
-        return 0 if told and not left else 1
+        return 0 if self._told and not left else 1
 
     def dispose(self) -> None:
         """Release what NautilusTrader holds."""
         if self._node is not None:
             self._node.dispose()
 
-    async def _produce(self) -> bool:
-        """Publish until told to stop; return False if it ended for any other reason."""
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+
+    def _stop(self) -> None:
+        if self._told:
+            return
+        self._told = True
+        if self._node is not None:
+            self._node.stop()
+        elif self._producing is not None:
+            self._producing.cancel()
+
+    async def _produce(self) -> None:
+        """Publish until told to stop."""
         settings = self._settings
         http = limited_http(
             settings.binance_http_url or BINANCE_HTTP_URL,
-            settings.binance_api_key,
-            settings.binance_api_secret,
+            revealed(settings.binance_api_key),
+            revealed(settings.binance_api_secret),
             self._timing.snapshot_limit,
         )
         market = BinanceSpotMarketHttpAPI(http, BinanceAccountType.SPOT)
         changes = self._symbols = SymbolChanges(market, self._wanted, self._arrivals, self._metrics)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.ask)
+        self._hang_ups.listen(changes.ask)
         symbols = await changes.begin(settings.symbols)
         if not symbols:
             log.error("no symbol is left to subscribe to")
-            return False
+            return
         instrument_ids = [InstrumentId.from_str(f"{symbol}.{VENUE}") for symbol in symbols]
         actor = EventActor(instrument_ids, self._take, self._resync, self._metrics)
         node = self._node = self._build_node(http, actor)
+        self._handle_signals()  # in place of the node's own handlers
         following = asyncio.create_task(changes.follow(actor))
         try:
-            told = await _run_until_told(node)
+            await _run_to_its_end(node)
         finally:
             following.cancel()
-        if not told:
+        if not self._told:
             log.error("NautilusTrader's node ended by itself; its own log says why")
-        return told
 
     def _build_node(self, http: BinanceHttpClient, actor: EventActor) -> TradingNode:
         node = TradingNode(config=_config(self._settings), loop=asyncio.get_running_loop())
@@ -161,6 +190,7 @@ class Producer:
             book_unknown_ms=int(book.unknown_for * 1000),
             best_compared=book.truth.compared,
             best_equal=book.truth.equal,
+            ended=book.watch.ended,
         )
 
     def _refused(self) -> dict[str, str]:
@@ -172,6 +202,8 @@ class Producer:
     def _watch(self) -> None:
         """Show what is kept elsewhere as metrics."""
         metrics, publisher = self._metrics, self._publisher
+        metrics.show_only(self._arrivals.ages_ms)
+        metrics.watch("queue_limit", "Events that may wait for Kafka", lambda: self._settings.producer_queue_limit)
         metrics.watch("queue_depth", "Events not yet acknowledged by Kafka", lambda: publisher.waiting)
         metrics.watch("oldest_waiting_seconds", "Age of the oldest of them", lambda: publisher.oldest_age)
         metrics.watch("kafka_up", "Whether Kafka answers", lambda: publisher.reachable)
@@ -209,23 +241,11 @@ class Producer:
         )
 
 
-async def _run_until_told(node: TradingNode) -> bool:
-    """Run the node; return whether it ended because of SIGTERM or SIGINT."""
-    told = asyncio.Event()
-
-    def stop() -> None:
-        if not told.is_set():
-            told.set()
-            node.stop()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)  # in place of the node's own handlers
+async def _run_to_its_end(node: TradingNode) -> None:
     await node.run_async()
     # `run_async` returns when the engines' queues have ended, which is before the node has stopped.
     while node.kernel.is_running():  # noqa: ASYNC110  (it has no event to wait for)
         await asyncio.sleep(0.01)
-    return told.is_set()
 
 
 def _config(settings: Settings) -> TradingNodeConfig:

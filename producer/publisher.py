@@ -14,20 +14,25 @@ or trade id shows it. Events never overtake one another.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from app.security.kafka import PLAINTEXT, require_kafka
 from producer import backoff
 from producer.compression import CODEC, use_fastest_gzip
 from producer.event_queue import EventQueue, Lane
 from producer.metrics import Metrics
 from producer.wire import Kind
 
+if TYPE_CHECKING:
+    from app.traces_producer import ProducerTraces
+
 LINGER: Final = 0.005
+LINGER_PER_LANE: Final = 0.001  # so that there are at most about 1,000 batches a second, however many lanes there are
 FULL: Final = 200  # events that are worth a batch at once; when the loop is late, so is every wait on it
 BATCH_BYTES: Final = 512 * 1024  # before compression; brokers refuse batches above 1 MB by default
 MAX_EVENT_BYTES: Final = 1_000_000
@@ -45,10 +50,22 @@ class Publisher:
     """Brings events of all symbols to `topic`, in order for each symbol. Needs a running event loop."""
 
     def __init__(
-        self, brokers: str, topic: str, limit: int, lost: Callable[[str, str], None], metrics: Metrics
+        self,
+        brokers: str,
+        topic: str,
+        limit: int,
+        lost: Callable[[str, str], None],
+        metrics: Metrics,
+        security: Mapping[str, Any] = PLAINTEXT,
+        traces: "ProducerTraces | None" = None,
     ) -> None:
-        """Let at most `limit` events wait; call `lost(symbol, reason)` when a book must be fetched anew."""
+        """Let at most `limit` events wait; call `lost(symbol, reason)` when a book must be fetched anew.
+
+        `security` says how to get in, as `app.security.kafka.kafka_security` makes it.
+        """
         self._brokers = brokers
+        self._security = security
+        self._traces = traces
         self._topic = topic
         self._lost = lost
         self._metrics = metrics
@@ -120,8 +137,11 @@ class Publisher:
             await asyncio.sleep(next(delays))
 
     async def _session(self) -> None:
+        # aiokafka would say only that it found no broker, also where one refuses us.
+        await require_kafka(self._brokers, self._security)
         producer = AIOKafkaProducer(
             bootstrap_servers=self._brokers,
+            **self._security,
             acks="all",
             enable_idempotence=True,
             compression_type=CODEC,
@@ -146,18 +166,29 @@ class Publisher:
         while True:
             await lane.filled.wait()
             if len(lane.records) < FULL:
-                await asyncio.sleep(LINGER)
+                await self._next_beat()
             if not lane.records:
                 continue
             batch = producer.create_batch()
-            for record in lane.records:
+            records, sending = iter(lane.records), None
+            if self._traces is not None and (sending := self._traces.begin(lane.records[0].event)) is not None:
+                first = next(records)
+                batch.append(timestamp=None, key=first.key, value=first.event, headers=sending.headers)
+            for record in records:
                 if batch.append(timestamp=None, key=record.key, value=record.event) is None:
                     break
             count = lane.sending = batch.record_count()
             oldest = lane.records[0].put_at
             batch.close()
-            await (await producer.send_batch(batch, self._topic, partition=partition))
+            sent = await (await producer.send_batch(batch, self._topic, partition=partition))
+            if sending is not None:
+                sending.acknowledged(partition, sent.offset)
             self._acknowledged(lane, count, oldest)
+
+    async def _next_beat(self) -> None:
+        """Wait for others to join in; all lanes wait for the same moment, so that their batches share a request."""
+        beat = max(LINGER, LINGER_PER_LANE * self._queue.used)
+        await asyncio.sleep(beat - time.monotonic() % beat)
 
     async def _tell_outages(self) -> None:
         answering = True

@@ -21,8 +21,7 @@ class Timing:
         snapshot_limit: for one answer to a request for a snapshot.
         snapshot_first: pause before a snapshot is asked for again.
         snapshot_longest: what that pause grows to.
-        renew: a stream of diffs that stays away for this long, while the best bid and ask go on, is asked for anew.
-        renew_longest: what that wait grows to.
+        look: between two looks at which streams have ended alone.
         behind: a book that the best bid and ask stream has left behind for this long is not followed.
     """
 
@@ -39,6 +38,5 @@ class Timing:
     snapshot_limit: float = 10.0
     snapshot_first: float = 0.25
     snapshot_longest: float = 30.0
-    renew: float = 10.0
-    renew_longest: float = 300.0
+    look: float = 1.0
     behind: float = 3.0

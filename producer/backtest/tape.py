@@ -217,10 +217,8 @@ class _Market:
 
 
 def _orders(levels: DepthUpdate | DepthSnapshot) -> list[BookOrder]:
-    return messages.orders(
-        [(_full(price), _full(quantity)) for price, quantity in levels.bids],
-        [(_full(price), _full(quantity)) for price, quantity in levels.asks],
-    )
+    bids, asks = ([(_full(price), _full(quantity)) for price, quantity in side] for side in (levels.bids, levels.asks))
+    return list(messages.orders(bids, asks))
 
 
 def _full(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,12 +23,17 @@ DEFAULT_START_DELAY: Final = 1.0
 DEFAULT_TRUTH: Final = Path("truth.jsonl")
 
 _TAPE_ONLY: Final = ("speed", "loop", "keep_times", "start_delay")
-_SIM_ONLY: Final = ("market", "symbols", "seed", "rate", "scenario", "truth")
+_SIM_ONLY: Final = ("market", "symbols", "seed", "rate", "distinct", "scenario", "truth")
+_SCENARIO_ON_TAPE: Final = (
+    "--scenario does not work with --tape, whose market and clock begin with a client and may jump;"
+    " `context8 scorecard --tape FILE` plays every scenario into a recording and scores the detectors"
+)
 _RANGES: Final = {
     "port": (0, 65535),
     "speed": (0.01, 1000),
     "start_delay": (0, 3600),
     "rate": (1, 5000),
+    "distinct": (1, 1000),
 }
 
 
@@ -66,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f" with --scenario {DEFAULT_SCENARIO_RATE:g})",
     )
     sim.add_argument(
+        "--distinct",
+        type=int,
+        metavar="N",
+        help="simulate N symbols only; the others are copies of them, at a twentieth of the cost (default: all)",
+    )
+    sim.add_argument(
         "--scenario",
         metavar="NAME@TIME[:SYMBOL],…",
         help="what happens when, such as spoofing@90s,flash_crash@3m:ETHUSDT; a wrong name lists all;"
@@ -81,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from producer.exchange.server import check_loopback
     from producer.exchange.tape import TapeError
 
+    start_ns = time.time_ns()
     try:
         check_arguments(args)
         check_loopback(args.host)
@@ -89,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         return _fail(error, code=2)
     import uvloop
 
-    return uvloop.run(_serve(market, source, args.host, args.port))
+    return uvloop.run(_serve(market, source, args.host, args.port, start_ns))
 
 
 def check_arguments(args: argparse.Namespace) -> None:
@@ -98,10 +111,14 @@ def check_arguments(args: argparse.Namespace) -> None:
     Raises:
         UsageError: they do.
     """
+    if args.tape and args.scenario:
+        raise UsageError(_SCENARIO_ON_TAPE)
     other, problem = (_SIM_ONLY, "does not work") if args.tape else (_TAPE_ONLY, "only works")
     for name in other:
         if getattr(args, name) is not None:
             raise UsageError(f"{_flag(name)} {problem} with --tape")
+    if args.distinct and args.scenario:
+        raise UsageError("--distinct does not work with --scenario")
     if args.truth and not args.scenario:
         raise UsageError("--truth only works with --scenario")
     if args.loop and args.keep_times:
@@ -149,16 +166,17 @@ def _tape_market(args: argparse.Namespace) -> tuple["Market", str]:
 
 
 def _sim_market(args: argparse.Namespace) -> tuple["Market", str]:
-    import time
-
+    from producer.exchange.copies import CopiedMarket
     from producer.exchange.sim import SimMarket
 
     symbols = list(dict.fromkeys((args.symbols or DEFAULT_SYMBOLS).split(",")))
     seed = DEFAULT_SEED if args.seed is None else args.seed
     rate = args.rate or (DEFAULT_SCENARIO_RATE if args.scenario else DEFAULT_RATE)
     start_ns = time.time_ns()
-    market = SimMarket(symbols, seed=seed, rate=rate, start_ns=start_ns)
+    market = SimMarket(symbols[: args.distinct], seed=seed, rate=rate, start_ns=start_ns)
     source = f"{','.join(symbols)}, synthetic, seed {seed}, {rate:g} events/s each"
+    if len(market.symbols()) < len(symbols):
+        return CopiedMarket(market, symbols), f"{source}, {args.distinct} distinct"
     if args.scenario is None:
         return market, source
     return _staged(market, args, seed, start_ns), f"{source}; {args.scenario}, truth in {args.truth or DEFAULT_TRUTH}"
@@ -177,7 +195,7 @@ def _staged(market: "SimMarket", args: argparse.Namespace, seed: int, start_ns: 
     return ScenarioMarket(market, planned, seed=seed, start_ns=start_ns, tell=truth.tell)
 
 
-async def _serve(market: "Market", source: str, host: str, port: int) -> int:
+async def _serve(market: "Market", source: str, host: str, port: int, start_ns: int) -> int:
     import asyncio
     import errno
     import signal
@@ -185,7 +203,7 @@ async def _serve(market: "Market", source: str, host: str, port: int) -> int:
     from producer.exchange.server import ExchangeServer
     from producer.exchange.tape import TapeError
 
-    server = ExchangeServer(market, host=host, port=port)
+    server = ExchangeServer(market, host=host, port=port, start_ns=start_ns)
     try:
         await server.start()
     except OSError as error:

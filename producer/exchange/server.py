@@ -4,6 +4,9 @@
 tells the market the time every few milliseconds and hands what it yields to the hub. What goes wrong on the
 way, on request, is in `faults` (`POST /faults`). Listens on loopback only: it speaks for an exchange that it
 is not.
+
+Where the machine is too slow for the market, market time falls behind, and requests are still answered: the market
+moves on in slices that take some milliseconds each. `GET /status` says by how much it is behind.
 """
 
 import asyncio
@@ -22,7 +25,9 @@ from producer.exchange.market import Market
 from producer.exchange.rest import RestApi
 
 TICK_SECONDS: Final = 0.005
-_BURST: Final = 256  # messages between two turns of the event loop
+_SLICE_SECONDS: Final = 0.005  # what a slice of the market may take before others get their turn
+_FIRST_SLICE_NS: Final = 10_000_000
+_LEAST_SLICE_NS: Final = 1_000_000
 # Binance pings every 20 s and gives a client a minute to answer; aiohttp gives it half of this.
 _HEARTBEAT_SECONDS: Final = 60.0
 _MAX_REQUEST_BYTES: Final = 64 * 1024
@@ -47,7 +52,8 @@ class ExchangeServer:
     """Serves a market while it is entered (`async with`), or between `start` and `stop`.
 
     Port 0 takes a free one; `port`, `http_url` and `ws_url` are known once it has started. `clock` gives
-    nanoseconds since the Unix epoch. `faults` is what goes wrong.
+    nanoseconds since the Unix epoch. `start_ns` is where the market stands, where that is not now. `faults` is what
+    goes wrong.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class ExchangeServer:
         port: int = 0,
         clock: Callable[[], int] = time.time_ns,
         max_pending_bytes: int = MAX_PENDING_BYTES,
+        start_ns: int | None = None,
     ) -> None:
         check_loopback(host)
         self.host = host
@@ -69,6 +76,7 @@ class ExchangeServer:
         self.faults = Faults(self._hub)
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._pump_task: asyncio.Task[None] | None = None
+        self._told_ns = clock() - 1 if start_ns is None else start_ns
 
     @property
     def http_url(self) -> str:
@@ -132,6 +140,7 @@ class ExchangeServer:
         app = web.Application(middlewares=[self.faults.middleware])
         app.add_routes(RestApi(self._market, self._clock).routes())
         app.add_routes(self.faults.routes())
+        app.add_routes([web.get("/status", self._status)])
         app.add_routes(
             [
                 web.get("/stream", self._combined),
@@ -173,14 +182,25 @@ class ExchangeServer:
         if self._hub.update(session):
             self._market.subscribed(self._clock())
 
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response({"behind_ms": max(0, self._clock() - self._told_ns) / 1e6})
+
     async def _pump(self) -> None:
+        slice_ns = _FIRST_SLICE_NS
         while True:
-            messages = self.faults.pass_on(self._market.advance(self._clock(), self._hub))
-            for count, message in enumerate(messages, start=1):
+            now_ns = self._clock()
+            if self._told_ns >= now_ns:
+                await asyncio.sleep(TICK_SECONDS)
+                continue
+            began = time.perf_counter()
+            self._told_ns = min(now_ns, self._told_ns + slice_ns)
+            for message in self.faults.pass_on(self._market.advance(self._told_ns, self._hub)):
                 self._hub.publish(message)
-                if count % _BURST == 0:
-                    await asyncio.sleep(0)
-            await asyncio.sleep(TICK_SECONDS)
+            if time.perf_counter() - began > _SLICE_SECONDS:
+                slice_ns = max(slice_ns // 2, _LEAST_SLICE_NS)
+            elif self._told_ns < now_ns:
+                slice_ns *= 2
+            await asyncio.sleep(TICK_SECONDS if self._told_ns == now_ns else 0)
 
 
 def _split(streams: str) -> Iterable[str]:

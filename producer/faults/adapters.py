@@ -29,7 +29,7 @@ from nautilus_trader.model.enums import BookAction, BookType
 from nautilus_trader.model.identifiers import InstrumentId, TraderId
 
 from app.microstructure import rfc3339
-from producer.actor import CLIENT_ID, EventActor
+from producer.actor import CLIENT_ID, EventActor, ticker_type
 from producer.client import BookDataClient, client_factory
 from producer.depth import data_type
 from producer.exchange.book import Book, Depth, Side
@@ -61,7 +61,7 @@ def _bus(clock: LiveClock, process: Callable[[Any], None]) -> MessageBus:
     return bus
 
 
-def _subscribe(client: Any, symbols: list[str], *, top: bool) -> None:
+def _subscribe(client: Any, symbols: list[str], *, everything: bool) -> None:
     common = {"client_id": CLIENT_ID, "venue": None, "ts_init": 0}
     for symbol in symbols:
         instrument_id = InstrumentId.from_str(f"{symbol}.{VENUE}")
@@ -69,8 +69,9 @@ def _subscribe(client: Any, symbols: list[str], *, top: bool) -> None:
         client.subscribe_order_book_deltas(
             SubscribeOrderBook(instrument_id, OrderBookDelta, BookType.L2_MBP, command_id=UUID4(), **common)
         )
-        if top:
-            client.subscribe(SubscribeData(data_type(instrument_id), None, command_id=UUID4(), **common))
+        if everything:
+            for wanted in (data_type(instrument_id), ticker_type(instrument_id)):
+                client.subscribe(SubscribeData(wanted, None, command_id=UUID4(), **common))
 
 
 class Ours:
@@ -99,7 +100,7 @@ class Ours:
             cache=Cache(),
             clock=clock,
         )
-        _subscribe(client, symbols, top=True)
+        _subscribe(client, symbols, everything=True)
 
     async def stop(self) -> None:
         """See `Adapter`."""
@@ -180,7 +181,7 @@ class Stock:
         while not client.is_connected and time.monotonic() < deadline:  # noqa: ASYNC110  (it has no event)
             await asyncio.sleep(0.01)
         if client.is_connected:
-            _subscribe(client, symbols, top=False)
+            _subscribe(client, symbols, everything=False)
 
     async def stop(self) -> None:
         """See `Adapter`."""

@@ -215,6 +215,7 @@ def test_events_are_counted_by_symbol_and_type(actor: EventActor, metrics: Metri
     actor.on_order_book_deltas(snapshot(1))
     actor.on_order_book_deltas(diff(2))
     actor.on_trade_tick(trade())
+    metrics.text()
     for kind, count in (("order_book_deltas", 2), ("trade_tick", 1)):
         labels = {"symbol": "BTCUSDT", "type": kind}
         assert metrics.registry.get_sample_value("context8_producer_events_total", labels) == count

@@ -65,5 +65,5 @@ async def test_it_ends_if_its_port_is_taken(tmp_path: Path, until: Until) -> Non
     with socket.create_server(("127.0.0.1", port)):
         child = await run_to_its_end(tmp_path, until, SYMBOLS="BTCUSDT", PRODUCER_HTTP_PORT=str(port))
     assert child.exit_code == 1
-    assert f"context8 producer: port {port}: " in child.log_tail()
+    assert f"port {port}: " in child.log_tail()
     assert "Traceback" not in child.log_tail(100)

@@ -218,3 +218,18 @@ def test_no_reader_ever_meets_a_hole_that_is_not_told(steps: list[tuple[str, str
     for symbol, reader in play.readers.items():
         assert reader.book_id == play.newest[symbol], "every book comes back"
         assert reader.trades == sorted(reader.trades)
+
+
+def test_the_lanes_that_symbols_use_are_counted() -> None:
+    queue = EventQueue(1000, Metrics())
+    symbols = [f"S{number:03d}USDT" for number in range(50)]
+    for number, symbol in enumerate(symbols):
+        queue.put(symbol, Kind.TRADE, trade(symbol, number), 0.0)
+    assert queue.used == 1, "it is not known yet how many there are"
+    queue.spread(32)
+    assert queue.used == sum(bool(lane.records) for lane in queue.lanes) > 16
+    two = EventQueue(1000, Metrics())
+    two.spread(32)
+    for symbol in symbols[:2] * 5:
+        two.put(symbol, Kind.TRADE, trade(symbol, 1), 0.0)
+    assert two.used <= 2

@@ -14,7 +14,7 @@ from producer.timing import Timing
 QUICK = Timing(
     idle=0.5,
     answer=0.2,
-    renew=1.5,
+    look=0.15,
     open_limit=2.0,
     reconnect_first=0.1,
     reconnect_longest=0.5,

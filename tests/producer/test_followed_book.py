@@ -11,13 +11,14 @@ from nautilus_trader.model.identifiers import InstrumentId
 from producer import messages
 from producer.followed_book import Change, FollowedBook, Surroundings, Whole
 from producer.metrics import Metrics
+from producer.stream_watch import BEST, LOOKS, TOP
 from producer.timing import Timing
 from producer.wire import TextLevel
 
 Until = Callable[..., Awaitable[None]]
 
 BTCUSDT = InstrumentId.from_str("BTCUSDT.BINANCE")
-TIMING = Timing(first_diff=0.05, snapshot_first=0.01, snapshot_longest=0.02, behind=0.05, renew=0.05)
+TIMING = Timing(first_diff=0.05, snapshot_first=0.01, snapshot_longest=0.02, behind=0.05)
 
 
 class Followed:
@@ -27,10 +28,9 @@ class Followed:
         self.sent: list[OrderBookDeltas] = []
         self.snapshots = [100]
         self.error: Exception | None = None
-        self.renewed: list[str] = []
         self.metrics = Metrics()
         self.send_fails = False
-        around = Surroundings(self.send, self.fetch, self.renewed.append, time.time_ns, self.metrics, TIMING)
+        around = Surroundings(self.send, self.fetch, time.time_ns, self.metrics, TIMING)
         self.book = FollowedBook("BTCUSDT", BTCUSDT, around)
 
     def send(self, deltas: OrderBookDeltas) -> None:
@@ -186,15 +186,31 @@ async def test_a_book_that_is_closed_says_nothing_more(followed: Followed) -> No
     assert followed.said() == [("unknown", 100)]
 
 
-async def test_diffs_that_stay_away_alone_are_asked_for_anew_until_one_comes(followed: Followed, until: Until) -> None:
+async def test_diffs_that_others_prove_to_have_ended_cost_the_book_once(followed: Followed, until: Until) -> None:
     followed.snapshots = [110]
-    followed.ticker(101, "99")
-    await asyncio.sleep(TIMING.behind * 1.2)  # time itself is what is tested
-    followed.ticker(102, "99")
+    followed.book.left_behind()
+    followed.book.left_behind()
     assert followed.said() == [("unknown", 100)]
-    await until(lambda: followed.renewed == ["BTCUSDT"] * 2)
     followed.diff(108, 112, [("97", "5")])
     await until(lambda: followed.book.update_id == 112)
-    asked = len(followed.renewed)
-    await asyncio.sleep(2 * TIMING.renew)
-    assert len(followed.renewed) == asked
+    assert followed.reasons() == {"start": 1, "behind": 1}
+
+
+async def test_only_a_diff_that_moves_the_best_proves_that_it_was_told(followed: Followed) -> None:
+    for kind in (BEST, TOP):
+        followed.book.watch.ready(kind)
+    followed.book.watch.on_top(100)
+    followed.ticker(100, "99")
+
+    def ended() -> list[str]:
+        for _ in range(LOOKS + 1):
+            list(followed.book.watch.look())
+        return followed.book.watch.ended
+
+    followed.diff(101, 104, [("97", "5")])
+    assert ended() == []
+    followed.diff(105, 108, [("99", "5")])
+    assert ended() == [BEST, TOP]
+    followed.ticker(106, "99", "5")
+    followed.book.watch.on_top(108)
+    assert ended() == []

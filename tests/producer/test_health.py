@@ -39,6 +39,7 @@ def state(**changes: object) -> Health:
         ({"symbols": {"BTCUSDT": replace(GOOD, event_age_ms=10_001)}}, "no event of BTCUSDT for 10001 ms"),
         ({"symbols": {"BTCUSDT": GOOD, "ETHUSDT": replace(GOOD, event_age_ms=None)}}, "no event of ETHUSDT yet"),
         ({"symbols": {"BTCUSDT": replace(GOOD, book_unknown_ms=10_001)}}, "book of BTCUSDT not known for 10001 ms"),
+        ({"symbols": {"BTCUSDT": replace(GOOD, ended=["trade"])}}, "stream trade of BTCUSDT has ended"),
     ],
 )
 def test_each_thing_that_keeps_events_from_flowing_is_a_problem(changes: dict[str, object], problem: str) -> None:
@@ -71,7 +72,7 @@ class Served:
     def __init__(self, port: int) -> None:
         self.metrics = Metrics()
         self.health = state()
-        self.server = HealthServer(port, lambda: self.health, self.metrics)
+        self.server = HealthServer("127.0.0.1", port, lambda: self.health, self.metrics)
         self.url = f"http://127.0.0.1:{port}"
 
 
@@ -96,6 +97,7 @@ async def test_health_answers_200_or_503_with_what_was_checked(served: Served) -
                     "book_unknown_ms": 0,
                     "best_compared": 1000,
                     "best_equal": 999,
+                    "ended": [],
                 }
             }
             assert body["best_equal_ratio"] == 0.999

@@ -1,11 +1,12 @@
 """Binance's messages as NautilusTrader data."""
 
-from decimal import InvalidOperation
+import re
 
 import msgspec
 import pytest
 from nautilus_trader.adapters.binance.common.schemas.market import BinanceOrderBookMsg
-from nautilus_trader.model.data import OrderBookDeltas
+from nautilus_trader.adapters.binance.spot.schemas.market import BinanceSpotTradeData
+from nautilus_trader.model.data import OrderBookDeltas, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 
 from producer import messages
@@ -25,8 +26,21 @@ def test_a_diff_becomes_what_the_stock_adapter_makes_of_it() -> None:
     stock = msgspec.json.decode(DIFF, type=BinanceOrderBookMsg).data.parse_to_order_book_deltas(BTC, AT + 5)
     assert ours is not None
     ours_dict, stock_dict = OrderBookDeltas.to_dict(ours), OrderBookDeltas.to_dict(stock)
-    assert ours_dict == stock_dict
+    assert ours_dict == stock_dict | {"type": "TextDeltas"}
+    assert isinstance(ours, messages.TextDeltas)
+    assert (ours.bids, ours.asks) == (diff.bids, diff.asks)
     assert (diff.symbol, diff.first_update_id, diff.event_time) == ("BTCUSDT", 50093239189, 1723161255208)
+
+
+@pytest.mark.parametrize("buyer_is_maker", [True, False])
+def test_a_trade_becomes_what_the_stock_adapter_makes_of_it(buyer_is_maker: bool) -> None:
+    trade = BinanceSpotTradeData(
+        e="trade", E=1_723_161_255_209, s="BTCUSDT", t=3_735_683_259, p="61837.63000000", q="0.02000000",
+        T=1_723_161_255_208, m=buyer_is_maker,
+    )  # fmt: skip
+    ours, stock = messages.trade_tick(BTC, trade, AT + 5), trade.parse_to_trade_tick(BTC, AT + 5)
+    assert TradeTick.to_dict(ours) == TradeTick.to_dict(stock) | {"ts_event": AT}
+    assert ours.ts_event == AT, "exact, where the stock adapter goes through a float"
 
 
 def test_a_diff_without_levels_becomes_nothing() -> None:
@@ -44,7 +58,9 @@ def test_a_snapshot_begins_with_a_clear_and_one_without_levels_is_only_that() ->
     assert (unknown.sequence, unknown.ts_event) == (7, AT)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-1", "1e400", "99999999999999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-1", "1e400", "99999999999999999999", "1e5", "1_0", "01", ".5", "5.", "+1", " 1", "NaN"]
+)
 def test_a_quantity_that_cannot_be_held_is_refused(text: str) -> None:
-    with pytest.raises((ValueError, InvalidOperation)):
+    with pytest.raises(ValueError, match=re.escape(repr(text)) if len(text) < 20 else "exceed"):
         messages.orders([("1.0", text)], [])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.microstructure import events
+from app.microstructure import events, rfc3339
 from producer import wire
 from support.contracts import validate_event
 
@@ -95,6 +95,15 @@ def test_every_millisecond_survives_a_float(milliseconds: int) -> None:
     through_float = int(milliseconds * 1e6)
     value = wire.trade("BTCUSDT", through_float, AT, price="1", qty="1", side="buy", trade_id="1")
     assert events.decode(value, b"BTCUSDT").ts_event == milliseconds * 1_000_000
+
+
+@given(st.integers(1_600_000_000_000, 1_900_000_000_000), st.integers(0, 999_999_999))
+def test_both_times_are_written_as_everywhere_else(milliseconds: int, nanos: int) -> None:
+    received = milliseconds * 1_000_000 // 10**9 * 10**9 + nanos
+    value = wire.trade("BTCUSDT", milliseconds * 1_000_000, received, price="1", qty="1", side="buy", trade_id="1")
+    body = json.loads(value)
+    assert body["ts_event"] == rfc3339.format_nanos(milliseconds * 1_000_000)
+    assert body["ts_init"] == rfc3339.format_nanos(received // 1_000 * 1_000)
 
 
 def test_kinds_name_the_types_of_the_contract() -> None:

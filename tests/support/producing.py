@@ -112,12 +112,12 @@ class ProducerProcess:
         except OSError:
             return {}
 
-    async def counted(self) -> float:
-        """Return how many events were handed over so far."""
+    async def counted(self, event_type: str = "") -> float:
+        """Return how many events were handed over so far, of all types or of one."""
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
             lines = (await answer.text()).splitlines()
-        counts = [line.rpartition(" ")[2] for line in lines if line.startswith("context8_producer_events_total{")]
-        return sum(map(float, counts))
+        counts = [line for line in lines if line.startswith("context8_producer_events_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in counts if event_type in line)
 
     async def resyncs(self, symbol: str) -> int:
         """Return how often the symbol's book was given up."""

@@ -3,16 +3,24 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from aiohttp import ClientSession, WSCloseCode, WSMsgType
 
+from producer.exchange.messages import Message
 from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
 
 PassTime = Callable[[float], None]
+
+
+class Clock(Protocol):
+    def __call__(self) -> int: ...
+
+    def pass_time(self, seconds: float) -> None: ...
 
 
 async def idle_client(server: ExchangeServer, streams: str) -> socket.socket:
@@ -104,3 +112,50 @@ async def test_a_market_that_fails_ends_and_stopping_tells_why(clock: Callable[[
         await server.ended()
     with pytest.raises(OSError, match="the tape is gone"):
         await server.stop()
+
+
+async def test_a_market_that_is_too_slow_falls_behind_and_requests_are_still_answered(clock: Clock) -> None:
+    class Heavy(SimMarket):
+        """Takes twice as long as the time that passes in it."""
+
+        def advance(self, now_ns: int, wanted: Any) -> Any:
+            begun, passed = time.perf_counter_ns(), now_ns - self.told_ns
+            self.told_ns = now_ns
+            while time.perf_counter_ns() < begun + 2 * passed:
+                pass
+            return iter(())
+
+        told_ns = clock()
+
+    market = Heavy(["BTCUSDT"], seed=1, rate=1, start_ns=clock())
+    async with ExchangeServer(market, clock=clock) as server, ClientSession(server.http_url) as http:
+
+        async def behind() -> float:
+            async with http.get("/status") as response:
+                return float((await response.json())["behind_ms"])
+
+        assert await behind() == 0
+        clock.pass_time(0.5)
+        answers = [await behind()]
+        while answers[-1]:
+            answers.append(await behind())
+    assert len(answers) > 20, "many answers while it was behind"
+    assert answers == sorted(answers, reverse=True)
+    assert answers[0] > 400
+
+
+@pytest.mark.parametrize("length", [1, 125, 126, 65_535, 65_536, 200_000])
+async def test_frames_of_every_length_are_read_as_they_were_sent(clock: Clock, length: int) -> None:
+    class Verbose(SimMarket):
+        def advance(self, now_ns: int, wanted: Any) -> Any:
+            yield Message("btcusdt@trade", b"x" * length)
+            yield Message("btcusdt@trade", b"y")
+
+    market = Verbose(["BTCUSDT"], seed=1, rate=1, start_ns=clock())
+    async with (
+        ExchangeServer(market, clock=clock) as server,
+        ClientSession(server.http_url) as http,
+        http.ws_connect("/ws/btcusdt@trade", max_msg_size=0) as stream,
+    ):
+        clock.pass_time(0.01)
+        assert [await stream.receive_str(timeout=10) for _ in range(2)] == ["x" * length, "y"]
