@@ -1,4 +1,4 @@
-"""What a well-formed call of a tool looks like in bytes, told without the SDK.
+"""What a well-formed call of a tool, or read of a report, looks like in bytes, told without the SDK.
 
 Strict on purpose: what is not accepted here is not wrong, it is only left to the SDK. Numbers beyond 64 bits, lone
 surrogates, members that are not known: none of that gets through.
@@ -49,13 +49,33 @@ class Params(msgspec.Struct, forbid_unknown_fields=True):
     meta: msgspec.Raw = msgspec.field(name="_meta", default_factory=msgspec.Raw)
 
 
-class Call(msgspec.Struct, forbid_unknown_fields=True):
-    """One JSON-RPC request."""
+class ReadParams(msgspec.Struct, forbid_unknown_fields=True):
+    """Which resource."""
+
+    uri: str
+    meta: msgspec.Raw = msgspec.field(name="_meta", default_factory=msgspec.Raw)
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """One JSON-RPC request, or a notification, which has no id; what is in it was not looked at."""
 
     jsonrpc: str
+    method: str
+    id: int | str | msgspec.UnsetType = msgspec.UNSET
+    params: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class Call(msgspec.Struct):
+    """A call of a tool or a read of a resource."""
+
     id: int | str
     method: str
-    params: Params
+    params: Params | ReadParams
+
+    @property
+    def name(self) -> str:
+        """What protocol 2026-07-28 repeats in the header Mcp-Name."""
+        return self.params.name if isinstance(self.params, Params) else self.params.uri
 
 
 class _ClientInfo(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,7 +90,11 @@ _DECODERS: Final[dict[str, Callable[[bytes | msgspec.Raw], Any]]] = {
     "explain_metric": msgspec.json.Decoder(MetricArguments).decode,
     "list_symbols": msgspec.json.Decoder(NoArguments).decode,
 }
-_decode_call = msgspec.json.Decoder(Call).decode
+_PARAMS: Final[dict[str, Callable[[bytes | msgspec.Raw], Params | ReadParams]]] = {
+    "tools/call": msgspec.json.Decoder(Params).decode,
+    "resources/read": msgspec.json.Decoder(ReadParams).decode,
+}
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_meta = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_info = msgspec.json.Decoder(_ClientInfo).decode
 _decode_capabilities = msgspec.json.Decoder(dict[str, dict[str, Any]]).decode
@@ -82,15 +106,16 @@ class CallReader:
     def __init__(self) -> None:
         self._good_meta: set[bytes] = set()
 
-    def read(self, body: bytes, modern: bool) -> Call | None:
-        """Return the call in `body`, `None` if there is anything unusual about it; arguments are not looked at."""
+    def read(self, envelope: Envelope, modern: bool) -> Call | None:
+        """Return the call in `envelope`, `None` if there is anything unusual about it; arguments are not looked at."""
+        decode = _PARAMS.get(envelope.method)
+        if decode is None or isinstance(envelope.id, msgspec.UnsetType):
+            return None
         try:
-            call = _decode_call(body)
+            params = decode(envelope.params)
         except (msgspec.MsgspecError, ValueError):
             return None
-        if (call.jsonrpc, call.method) != ("2.0", "tools/call"):
-            return None
-        return call if self._meta_is_good(bytes(call.params.meta), modern) else None
+        return Call(envelope.id, envelope.method, params) if self._meta_is_good(bytes(params.meta), modern) else None
 
     def _meta_is_good(self, meta: bytes, modern: bool) -> bool:
         if not meta:
@@ -104,6 +129,15 @@ class CallReader:
             self._good_meta.clear()
         self._good_meta.add(known)
         return True
+
+
+def envelope_of(body: bytes) -> Envelope | None:
+    """Return the request in `body`, `None` if it is not one, or not one alone."""
+    try:
+        envelope = _decode_envelope(body)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return envelope if envelope.jsonrpc == "2.0" else None
 
 
 def arguments_of(params: Params) -> Any:

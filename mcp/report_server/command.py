@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from app import exit_codes, traces
+from app.security.redis import redis_refusal
 from app.settings import SettingsError, load
 
 HELP = "serve reports from Redis over MCP and HTTP"
@@ -28,13 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the reader until it is told to stop; 2 if it cannot start."""
+    """Run the reader until it is told to stop; 2 if it cannot start, 3 if Redis refuses it."""
     from report_server import serve
     from report_server.security import HostError
     from report_server.tokens import TokenFileError
 
     try:
         settings = load()
+        traces.require(settings)
+        refusal = redis_refusal(settings, writes=False)
+        if refusal:
+            print(f"context8 reader: {refusal}", file=sys.stderr)
+            return exit_codes.CANNOT_START
         serve.configure_logging(settings)
         if args.transport == "stdio":
             serve.serve_stdio(settings)

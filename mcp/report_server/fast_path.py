@@ -1,11 +1,11 @@
-"""Answers the hot requests before the SDK sees them: calls of the tools, and `GET /get_report?symbol=`.
+"""Answers the hot requests before the SDK sees them: calls of the tools, reads of reports, `GET /get_report?symbol=`.
 
 The SDK spends about 2 ms on a call, most of it in validation, task groups and streams. A call that is well-formed in
 every respect needs none of that: its answer is the stored bytes inside a fixed frame. So this layer takes such calls,
-and hands everything else, whatever is unusual about it, to the SDK's app untouched: other methods, other headers,
-batches, anything malformed. It never decides that something is wrong.
+and hands everything else, whatever is unusual about it, to the SDK's app untouched: other headers, batches, anything
+malformed. It never decides that something is wrong. What the SDK always answers alike is kept (`kept_answers`).
 
-`tests/report_server/test_fast_path.py` holds it to the SDK's own answers over hundreds of mutated requests. What makes
+`tests/report_server/test_fast_path.py` holds it to the SDK's own answers over thousands of mutated requests. What makes
 a request acceptable is therefore written down narrowly here, and a doubt goes to the SDK.
 """
 
@@ -14,24 +14,33 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-import msgspec
 from mcp_types import Implementation
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.microstructure.events import is_symbol
-from report_server import metric_docs
 from report_server.answers import http_response
-from report_server.calls import CallReader, MetricArguments, Params, ReportArguments, ReportsArguments, arguments_of
+from report_server.calls import (
+    Call,
+    CallReader,
+    MetricArguments,
+    Params,
+    ReadParams,
+    ReportArguments,
+    ReportsArguments,
+    arguments_of,
+    envelope_of,
+)
 from report_server.deadline import UPLOAD_SEC
+from report_server.frames import Frames
+from report_server.kept_answers import STEADY, KeptAnswers
 from report_server.metrics import ReaderMetrics
+from report_server.resources import REPORT_URI, SCHEMA_URI
 from report_server.security import HostGate
-from report_server.selection import DETAILS
 from report_server.service import Answer, ReportService
 
 # A call of get_report takes some hundred bytes; what is longer is unusual.
 _MOST_BODY: Final = 4096
-_MOST_KEPT: Final = 256
 
 _LEGACY: Final = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 _MODERN: Final = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
@@ -53,8 +62,8 @@ _HEADERS: Final = frozenset(
     )
 )
 _UNUSUAL: Final = (b"origin", b"content-encoding")
+_METHODS: Final = frozenset(name.encode() for name in (*STEADY, "tools/call", "resources/read"))
 _SYMBOL_QUERY: Final = b"symbol="
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class FastPath:
@@ -67,11 +76,9 @@ class FastPath:
         self._service = service
         self._metrics = metrics
         self._gate = gate
-        stamp = server_info.model_dump_json(by_alias=True, exclude_none=True).encode()
-        self._legacy_end = b"}}"
-        self._modern_end = b',"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":' + stamp + b"}}}"
+        self._frames = Frames(server_info)
         self._calls = CallReader()
-        self._framed: dict[str, tuple[Answer, bytes]] = {}
+        self._kept = KeptAnswers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request or pass it on."""
@@ -102,53 +109,48 @@ class FastPath:
         if headers is None or modern is None or not await self._gate.accepts(scope, headers.get(b"host")):
             return await self._app(scope, receive, send)
         messages: list[Message] = []
-        try:
-            async with asyncio.timeout(UPLOAD_SEC):
-                body = await _read_body(receive, messages)
-        except TimeoutError:
-            body = None
-        call = self._calls.read(body, modern) if body is not None else None
-        answering = self._answering(call.params) if call is not None else None
-        if call is None or answering is None or (modern and headers.get(b"mcp-name") != call.params.name.encode()):
-            return await self._app(scope, _replay(messages, receive), send)
-        result = self._result(await self._metrics.timed("tools/call", answering()))
-        end = self._modern_end if modern else self._legacy_end
-        body = b'{"jsonrpc":"2.0","id":' + _encode(call.id) + b',"result":{' + result + end
-        return await _send(send, 200, [(b"content-type", b"application/json")], body)
+        body = await _read_body(receive, messages)
+        ask = partial(self._app, scope, _replay(messages, receive))
+        envelope = envelope_of(body) if body is not None else None
+        call = self._calls.read(envelope, modern) if envelope is not None else None
+        if envelope is not None and (envelope.method in STEADY or _is_schema(call)):
+            return await self._kept.answer(envelope, headers, ask, send)
+        framed = None
+        if call is not None and (not modern or _repeated(headers, call)):
+            framed = await self._framed(call, modern)
+        if framed is None:
+            return await ask(send)
+        return await _send(send, framed[0], [(b"content-type", b"application/json")], framed[1])
+
+    async def _framed(self, call: Call, modern: bool) -> tuple[int, bytes] | None:
+        """Return status and body, `None` if there is anything unusual about what the call asks for."""
+        if isinstance(call.params, ReadParams):
+            symbol = call.params.uri.removeprefix(REPORT_URI)
+            if symbol == call.params.uri or not is_symbol(symbol):
+                return None
+            answer = await self._metrics.timed("resources/read", self._service.get_report(symbol))
+            return self._frames.contents(call.id, call.params.uri, answer, modern)
+        answering = self._answering(call.params)
+        if answering is None:
+            return None
+        return self._frames.tool_result(call.id, await self._metrics.timed("tools/call", answering()), modern)
 
     def _answering(self, params: Params) -> Callable[[], Awaitable[Answer]] | None:
         """Return what answers the call, `None` if there is anything unusual about its arguments."""
         given, service = arguments_of(params), self._service
         if isinstance(given, ReportArguments):
-            if not is_symbol(given.symbol) or given.detail not in (None, *DETAILS):
+            if not _is_text(given.symbol) or not _is_text(given.detail):
                 return None
             return partial(service.get_report, given.symbol, given.detail, given.fields)
         if isinstance(given, ReportsArguments):
-            if not all(map(is_symbol, given.symbols)) or given.detail not in (None, *DETAILS):
-                return None
-            return partial(service.get_reports, given.symbols, given.detail, given.fields)
+            return (
+                partial(service.get_reports, given.symbols, given.detail, given.fields)
+                if _is_text(given.detail)
+                else None
+            )
         if isinstance(given, MetricArguments):
-            # Other texts the SDK may take for JSON and decode.
-            return partial(service.explain_metric, given.name) if given.name in metric_docs.names() else None
+            return partial(service.explain_metric, given.name) if _is_text(given.name) else None
         return service.list_symbols if given is not None else None
-
-    def _result(self, answer: Answer) -> bytes:
-        """Return the members of the MCP result, without the braces around them."""
-        if answer.error is not None:
-            return b'"content":[{"type":"text","text":%b}],"isError":true' % _encode(answer.error)
-        symbol = answer.symbol or ""
-        kept = self._framed.get(symbol)
-        if kept is not None and kept[0] is answer:
-            return kept[1]
-        structured = answer.body if answer.content else b"{}"
-        framed = b'"content":[{"type":"text","text":%b}],"isError":false,"structuredContent":%b' % (
-            _encode(answer.body.decode()),
-            structured,
-        )
-        if len(self._framed) >= _MOST_KEPT:
-            self._framed.clear()
-        self._framed[symbol] = (answer, framed)
-        return framed
 
 
 def _single(scope: Scope) -> dict[bytes, bytes] | None:
@@ -174,22 +176,41 @@ def _era(headers: dict[bytes, bytes]) -> bool | None:
     version = headers.get(b"mcp-protocol-version")
     if version is None or version in _LEGACY:
         return False
-    return True if version in _MODERN and headers.get(b"mcp-method") == b"tools/call" else None
+    return True if version in _MODERN and headers.get(b"mcp-method") in _METHODS else None
+
+
+def _is_text(argument: str | None) -> bool:
+    """Return whether the SDK leaves an argument as it is: what it can read as JSON, other than a number, it decodes."""
+    bare = argument.strip(" \t\r\n") if argument is not None else ""
+    return not bare.startswith(("[", "{")) and bare not in ("true", "false", "null")
+
+
+def _is_schema(call: Call | None) -> bool:
+    return call is not None and isinstance(call.params, ReadParams) and call.params.uri == SCHEMA_URI
+
+
+def _repeated(headers: dict[bytes, bytes], call: Call) -> bool:
+    """Return whether the headers say of the call what protocol 2026-07-28 wants them to."""
+    return headers.get(b"mcp-method") == call.method.encode() and headers.get(b"mcp-name") == call.name.encode()
 
 
 async def _read_body(receive: Receive, messages: list[Message]) -> bytes | None:
-    """Return the body, `None` if it is long or the client has gone; `messages` gets what came, to be replayed."""
+    """Return the body, `None` if it is long or late or the client has gone; `messages` gets what came."""
     length = 0
-    while True:
-        message = await receive()
-        messages.append(message)
-        if message["type"] != "http.request":
-            return None
-        length += len(message.get("body", b""))
-        if length > _MOST_BODY:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(each.get("body", b"") for each in messages)
+    try:
+        async with asyncio.timeout(UPLOAD_SEC):
+            while True:
+                message = await receive()
+                messages.append(message)
+                if message["type"] != "http.request":
+                    return None
+                length += len(message.get("body", b""))
+                if length > _MOST_BODY:
+                    return None
+                if not message.get("more_body", False):
+                    return b"".join(each.get("body", b"") for each in messages)
+    except TimeoutError:
+        return None
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

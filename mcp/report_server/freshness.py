@@ -15,8 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
+from report_server.selection import Selection
+
 _AGE_KEYS: Final = (b'"data_age_ms":', b'"last_event_age_ms":')
 _DIGITS: Final = re.compile(rb"\d+")
+_MOST_PARTS: Final = 8
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -42,13 +45,6 @@ class Fresh(msgspec.Struct, frozen=True, gc=False):
         """How old the market data is now, `None` if the report does not say."""
         return _count(self.report.get("data_age_ms"))
 
-    @property
-    def status(self) -> str | None:
-        """State of the ingestion: `ok`, `degraded`, `down`."""
-        ingestion = self.report.get("ingestion")
-        status = ingestion.get("status") if isinstance(ingestion, dict) else None
-        return status if isinstance(status, str) else None
-
 
 class Stored:
     """One version of a report as a worker wrote it.
@@ -57,7 +53,7 @@ class Stored:
         ValueError: the bytes are not a JSON object in UTF-8.
     """
 
-    __slots__ = ("_etag", "_report", "_spans", "_updated_at", "raw")
+    __slots__ = ("_etag", "_parts", "_report", "_spans", "_updated_at", "raw")
 
     def __init__(self, raw: bytes) -> None:
         try:
@@ -69,17 +65,45 @@ class Stored:
         self._updated_at = _count(self._report.get("updatedAt")) or 0
         self._etag = hashlib.blake2b(raw, digest_size=8).hexdigest()
         self._spans = self._age_spans()
+        self._parts: dict[Selection, dict[str, Any]] = {}
 
     def at(self, now_ms: int, stale_after_ms: int) -> Fresh:
         """Return the report as it is at `now_ms`, the wall clock in epoch milliseconds."""
-        # A worker whose clock is ahead must not make ages negative.
-        quiet_ms = max(0, now_ms - self._updated_at)
+        quiet_ms = self._quiet_ms(now_ms)
         report = _aged(self._report, quiet_ms)
         if quiet_ms > stale_after_ms:
             report = _marked_stale(report)
             return Fresh(_encode(report), report, True, f'W/"{self._etag}-stale"')
         body = self._spliced(report) if self._spans else _encode(report)
         return Fresh(body, report, False, f'W/"{self._etag}"')
+
+    def state_at(self, now_ms: int, stale_after_ms: int) -> tuple[str | None, int | None]:
+        """Return the state of the ingestion and the age of the data in ms, `None` where the report does not say."""
+        quiet_ms = self._quiet_ms(now_ms)
+        age_ms, _ = _ages(self._report)
+        ingestion = self._report.get("ingestion")
+        status = ingestion.get("status") if isinstance(ingestion, dict) else None
+        if quiet_ms > stale_after_ms:
+            status = "down"
+        return status if isinstance(status, str) else None, age_ms + quiet_ms if age_ms is not None else None
+
+    def part_at(self, selection: Selection | None, now_ms: int, stale_after_ms: int) -> dict[str, Any]:
+        """Return the part of the report that is asked for, as it is at `now_ms`; all of it for `None`."""
+        quiet_ms = self._quiet_ms(now_ms)
+        if selection is None or quiet_ms > stale_after_ms:
+            report = self.at(now_ms, stale_after_ms).report
+            return report if selection is None else selection.of(report)
+        # Only ages change while the bytes do not, so the rest is chosen once.
+        part = self._parts.get(selection)
+        if part is None:
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts.clear()
+            part = self._parts[selection] = selection.of(self._report)
+        return _aged(part, quiet_ms)
+
+    def _quiet_ms(self, now_ms: int) -> int:
+        # A worker whose clock is ahead must not make ages negative.
+        return max(0, now_ms - self._updated_at)
 
     def _age_spans(self) -> tuple[tuple[int, int], ...]:
         """Return where the digits of both ages are in the bytes, () unless that is beyond doubt.

@@ -13,6 +13,7 @@ from report_server.metrics import ReaderMetrics
 from report_server.service import Outcome, ReportService
 
 REPORT_URI = "report://"
+SCHEMA_URI = "schema://report"
 _JSON = "application/json"
 
 
@@ -36,7 +37,7 @@ def add_resources(server: MCPServer, service: ReportService, metrics: ReaderMetr
     )(report)
     server.add_resource(
         FunctionResource(
-            uri="schema://report",
+            uri=SCHEMA_URI,
             name="report-schema",
             title="JSON Schema of a report",
             description="Every field of a market report",

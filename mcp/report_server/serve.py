@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import uvicorn
 
-from app import logs
+from app import logs, traces
 from app.settings import Settings
 from app.stores.redis_reader import RedisReportReader
 from report_server.changes import Changes, ChangesBus
@@ -80,6 +80,7 @@ def serve_http(settings: Settings, host: str, port: int, allowed_hosts: Sequence
         # What start-up made lives as long as the process; leaving it out makes collections short.
         gc.collect()
         gc.freeze()
+        parts.start()
         try:
             await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTS_A_TURN - 1))])
         finally:
@@ -97,8 +98,10 @@ def serve_stdio(settings: Settings) -> None:
         signal.signal(number, signal.SIG_DFL)
 
     async def serve() -> None:
+        parts.start()
         try:
-            await build_server(parts.service, ReaderMetrics(), ChangesBus(parts.changes)).run_stdio_async()
+            bus = ChangesBus(parts.changes)
+            await build_server(parts.service, ReaderMetrics(), bus, one_client=True).run_stdio_async()
         finally:
             await parts.close()
 
@@ -107,7 +110,7 @@ def serve_stdio(settings: Settings) -> None:
 
 def configure_logging(settings: Settings) -> None:
     """Log as every part of the system does; libraries only what needs attention, as they log each request."""
-    logs.configure("reader", settings.node_id, settings.log_level)
+    logs.configure("reader", settings.node_id, settings.log_level, settings.secret_values)
     for library in ("mcp", "uvicorn"):
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
     # It writes each foreign Host and Origin down as it came, which is for whoever sent it to fill the log with.
@@ -119,16 +122,30 @@ class _Parts(NamedTuple):
     service: ReportService
     changes: Changes
 
+    def start(self) -> None:
+        """Begin what runs beside the answers; to be called on the event loop."""
+        if self.service.traces is not None:
+            self.service.traces.start()
+
     async def close(self) -> None:
         await self.changes.close()
+        if self.service.traces is not None:
+            await self.service.traces.close()
         await self.service.close()
         await self.store.close()
 
 
 def _wire(settings: Settings) -> _Parts:
     timeout_sec = settings.timeout_ms / 1000
-    store = RedisReportReader(settings.redis_url, password=settings.redis_password, timeout_sec=timeout_sec)
-    return _Parts(store, ReportService(store, timeout_sec, settings.stale_after_ms), Changes(store.changes))
+    store = RedisReportReader(
+        settings.redis_url,
+        password=settings.redis_password,
+        ca_file=settings.redis_ca_file,
+        timeout_sec=timeout_sec,
+    )
+    service = ReportService(store, timeout_sec, settings.stale_after_ms)
+    service.traces = traces.for_reader(settings, store.traces)
+    return _Parts(store, service, Changes(store.changes))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -20,8 +20,9 @@ from report_server.changes import Changes, ChangesBus
 from report_server.deadline import CallLimit, RequestLimit
 from report_server.fast_path import FastPath
 from report_server.guard import Guard, RateLimit
+from report_server.legacy_subscriptions import LegacySubscriptions
 from report_server.metrics import ReaderMetrics
-from report_server.prompts import add_prompts
+from report_server.prompts import add_prompts, check_prompts
 from report_server.resources import add_resources
 from report_server.routes import add_routes
 from report_server.security import MAX_BODY_BYTES, HostGate
@@ -49,11 +50,15 @@ _LISTS: Final[tuple[CacheableMethod, ...]] = (
 _LISTS_LAST_MS: Final = 600_000
 
 
-def build_server(service: ReportService, metrics: ReaderMetrics, bus: SubscriptionBus | None = None) -> MCPServer:
+def build_server(
+    service: ReportService, metrics: ReaderMetrics, bus: SubscriptionBus | None = None, *, one_client: bool = False
+) -> MCPServer:
     """Return the MCP server; it can be run over stdio, over HTTP, or in memory in a test.
 
-    With a `bus` of `ResourceUpdated` events, clients may listen to changes of `report://SYMBOL`.
+    With a `bus` of `ResourceUpdated` events, clients may listen to changes of `report://SYMBOL`; those that speak an
+    older protocol only where the server has `one_client`, as over stdio.
     """
+    subscriptions = [LegacySubscriptions(bus)] if bus is not None and one_client else []
     server: MCPServer = MCPServer(
         name=NAME,
         title=TITLE,
@@ -62,7 +67,7 @@ def build_server(service: ReportService, metrics: ReaderMetrics, bus: Subscripti
         tools=tools(service, metrics),
         subscriptions=bus or False,
         cache_hints=dict.fromkeys(_LISTS, CacheHint(_LISTS_LAST_MS, "public")),
-        middleware=[CallLimit(service.timeout_sec)],
+        middleware=[CallLimit(service.timeout_sec), check_prompts, *subscriptions],
     )
     add_resources(server, service, metrics)
     add_prompts(server)

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -22,9 +22,13 @@ from app.stores.base import StoreUnavailableError
 from app.stores.shared_reads import PROBE, SharedReads
 from report_server import metric_docs
 from report_server.arguments import SymbolsError, checked_symbols, refusal
-from report_server.freshness import Fresh, Stored
-from report_server.selection import SelectionError, selection
+from report_server.freshness import Stored
+from report_server.selection import Selection, SelectionError, selection
+from report_server.shared_call import SharedCall
 from report_server.symbol_list import SymbolList
+
+if TYPE_CHECKING:
+    from app.traces_reader import ReaderTraces
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ _STORE_SHARE: Final = 0.8
 # A store that comes and goes under load would otherwise write two lines for each call.
 _LOG_PAUSE_SEC: Final = 5.0
 _MOST_KEPT: Final = 512
+_MOST_SEVERAL: Final = 32  # each holds up to fifty reports
 
 
 class ReportSource(Protocol):
@@ -88,7 +93,11 @@ class StoreCheck(msgspec.Struct, frozen=True):
 
 
 class ReportService:
-    """Answers requests from `source`, each within `timeout_sec`."""
+    """Answers requests from `source`, each within `timeout_sec`.
+
+    Attributes:
+        traces: what traces answers of `get_report`, `None` where traces are off.
+    """
 
     def __init__(
         self,
@@ -97,14 +106,18 @@ class ReportService:
         stale_after_ms: int,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        self.traces: ReaderTraces | None = None
         self._reads = SharedReads(source.read_many, timeout_sec * _STORE_SHARE)
         self._symbols = SymbolList(source.symbols)
+        self._listing = SharedCall(self._list)
         self._stale_after_ms = stale_after_ms
         self._wall_ms = wall_ms
         self.timeout_sec = timeout_sec
         self.away = f"the report store is away or did not answer within {timeout_sec * 1000:.0f} ms; try again"
         self._kept: dict[str, Stored] = {}
+        # Callers of the same millisecond get the same answer: a hundred of them make one.
         self._last: dict[str, tuple[Stored, int, Answer]] = {}
+        self._last_several: dict[tuple[tuple[str, ...], Selection | None], tuple[int, list[bytes | None], Answer]] = {}
         self._reachable = True
         self._log_after = 0.0
 
@@ -114,6 +127,7 @@ class ReportService:
             return _failed(Outcome.INVALID, None, refusal(symbol))
         try:
             chosen = selection(detail, fields)
+            began_ns = time.time_ns() if self.traces is not None else 0
             raw = await self._reads.read(symbol)
         except SelectionError as error:
             return _failed(Outcome.INVALID, symbol, str(error))
@@ -127,9 +141,12 @@ class ReportService:
             whole = self._whole(symbol, raw)
         except ValueError:
             return self._corrupt(symbol)
+        if self.traces is not None:
+            self.traces.answered(symbol, whole.content, began_ns)
         if chosen is None:
             return whole
-        part = chosen.of(whole.content)
+        stored, at_ms, _ = self._last[symbol]
+        part = stored.part_at(chosen, at_ms, self._stale_after_ms)
         return msgspec.structs.replace(whole, body=msgspec.json.encode(part), content=part)
 
     async def get_reports(self, symbols: object, detail: object = None, fields: object = None) -> Answer:
@@ -143,18 +160,31 @@ class ReportService:
         except StoreUnavailableError as error:
             return self._unavailable(None, error)
         self._note_reachable(True, "")
-        now_ms = self._wall_ms()
+        now_ms, asked = self._wall_ms(), (tuple(wanted), chosen)
+        if (last := self._last_several.get(asked)) is not None and last[:2] == (now_ms, bodies):
+            return last[2]
         reports: dict[str, Any] = {}
         for symbol, raw in zip(wanted, bodies, strict=True):
             try:
-                fresh = self._fresh(symbol, raw, now_ms) if raw is not None else None
+                stored = self._stored(symbol, raw) if raw is not None else None
             except ValueError:
                 return self._corrupt(symbol)
-            reports[symbol] = fresh and (chosen.of(fresh.report) if chosen else fresh.report)
-        return _found({"reports": reports})
+            reports[symbol] = stored and stored.part_at(chosen, now_ms, self._stale_after_ms)
+        if len(self._last_several) >= _MOST_SEVERAL:
+            self._last_several.clear()
+        answer = _found({"reports": reports})
+        self._last_several[asked] = (now_ms, bodies, answer)
+        return answer
 
     async def list_symbols(self) -> Answer:
         """Return `{"symbols": [{symbol, status, age_ms}], "total": n}`, by name; see `SymbolList` for the bound."""
+        try:
+            async with asyncio.timeout(self.timeout_sec * _STORE_SHARE):
+                return await self._listing()
+        except TimeoutError as error:
+            return self._unavailable(None, error)
+
+    async def _list(self) -> Answer:
         try:
             if self._reads.down is not None:
                 raise StoreUnavailableError(self._reads.down)
@@ -170,11 +200,11 @@ class ReportService:
             if raw is None:
                 continue
             try:
-                fresh = self._fresh(symbol, raw, now_ms)
+                status, age_ms = self._stored(symbol, raw).state_at(now_ms, self._stale_after_ms)
             except ValueError:
                 _log.error("report:%s in the store is not a JSON object", symbol)
                 continue
-            listed.append({"symbol": symbol, "status": fresh.status, "age_ms": fresh.age_ms})
+            listed.append({"symbol": symbol, "status": status, "age_ms": age_ms})
         return _found({"symbols": listed, "total": len(listed)})
 
     async def explain_metric(self, name: object) -> Answer:
@@ -203,23 +233,22 @@ class ReportService:
     def _whole(self, symbol: str, raw: bytes) -> Answer:
         now_ms = self._wall_ms()
         last = self._last.get(symbol)
-        # Callers of the same millisecond get the same answer: a hundred of them make one.
         if last is not None and last[1] == now_ms and last[0].raw == raw:
             return last[2]
-        fresh = self._fresh(symbol, raw, now_ms)
+        fresh = self._stored(symbol, raw).at(now_ms, self._stale_after_ms)
         answer = Answer(Outcome.FOUND, fresh.body, fresh.report, symbol=symbol, etag=fresh.etag, age_ms=fresh.age_ms)
         if len(self._last) >= _MOST_KEPT:
             self._last.clear()
         self._last[symbol] = (self._kept[symbol], now_ms, answer)
         return answer
 
-    def _fresh(self, symbol: str, raw: bytes, now_ms: int) -> Fresh:
+    def _stored(self, symbol: str, raw: bytes) -> Stored:
         stored = self._kept.get(symbol)
         if stored is None or stored.raw != raw:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             stored = self._kept[symbol] = Stored(raw)
-        return stored.at(now_ms, self._stale_after_ms)
+        return stored
 
     def _unavailable(self, symbol: str | None, error: Exception) -> Answer:
         self._note_reachable(False, str(error) or "no answer in time")

@@ -1,198 +1,123 @@
-"""The reader beside the plain SDK server, in one run: `make bench-reader`.
+"""The reader beside the plain SDK server, in one run: `make bench-reader`, about eight minutes.
 
 Both read one Redis, into which reports of ten symbols are written four times a second each. The load comes from a
 process of its own on the same machine. Each figure is the median of several rounds, in which the servers take turns,
-so that a slow minute of the machine hits both. Then Redis is frozen, killed and started again, and emptied under 100
-callers.
+so that a slow minute of the machine hits both. Then whatever else a client asks for, at 100 callers, and then Redis is
+brought into trouble (`reader_faults`).
 
-    python tests/benchmarks/reader.py [--seconds 2] [--rounds 3] [--callers 1,10,100,500]
+    PYTHONPATH=.:tests python -m benchmarks.reader [--callers 100 --rounds 1] [--only speed] [--write docs/reader.md]
 """
 
 import argparse
 import asyncio
-import json
-import math
 import os
-import signal
-import statistics
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
+from rich.console import Console
 
-from app.microstructure import rfc3339
-from app.microstructure.report import Depth, Flow, Health, Ingestion, Level, Report, Writer, encode
-
-from app.microstructure.report import Confidence, Liquidity, Provenance, SlowProvenance  # isort: skip
-from app.stack.ports import free_ports
-from app.stack.process import Child
+from app.stack.errors import StackError
 from app.stack.redis import RedisServer
-from app.stores.base import Publication, StoreUnavailableError
-from app.stores.redis import RedisReportStore
+from benchmarks import reader_faults
+from benchmarks.reader_ground import PLAIN, READER, load, report, servers, written
+from benchmarks.reader_load import KINDS, SYMBOLS
+from benchmarks.reader_result import AT_CALLERS, MARKERS, NAMES, Conditions, Speed, Trouble, markdown, speed, what_with
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-SYMBOLS = [f"BENCH{number}" for number in range(10)]
-
-
-def report(symbol: str) -> bytes:
-    """Return a report of some 3 KB, as large as real ones are."""
-    now = time.time_ns()
-    levels = tuple(Level(61234.56 + i / 100, 0.00001 + i * 0.317) for i in range(20))
-    stamp = rfc3339.format_nanos(now)
-    value = Report(
-        symbol=symbol,
-        venue="BINANCE",
-        generated_at=stamp,
-        updatedAt=now // 1_000_000,
-        writer=Writer("worker-1", 7),
-        data_age_ms=42,
-        ingestion=Ingestion("ok", 12, 1234, Confidence(1.0, 1.0, 0.5)),
-        last_price=61234.57,
-        best_bid=levels[0],
-        best_ask=levels[1],
-        mid_price=61234.565,
-        depth=Depth(levels, levels, 60.2302, 40.0902, 0.2007),
-        flow=Flow(12.3, -0.75),
-        liquidity=Liquidity((), (), None),
-        health=Health(87.5, {"spread": 100.0}),
-        provenance=Provenance(7, 123_456, 987_654, stamp, stamp, SlowProvenance(123_400, stamp), 0, True),
-    )
-    return encode(value)
+PARTS = ("speed", "others", "faults")
 
 
-@asynccontextmanager
-async def written(url: str) -> AsyncIterator[None]:
-    """Write all symbols four times a second."""
-    store = RedisReportStore(url, password=None, ttl_sec=300, timeout_sec=0.5)
-
-    async def write() -> None:
-        while True:
-            with suppress(StoreUnavailableError):
-                await store.publish([Publication(symbol, 1, report(symbol)) for symbol in SYMBOLS])
-            await asyncio.sleep(0.25)
-
-    task = asyncio.create_task(write())
-    yield
-    task.cancel()
-    await asyncio.wait([task])
-    await store.close()
-
-
-async def load(url: str, kind: str, callers: int, seconds: float) -> dict[str, Any]:
-    """Run the load and return what it saw."""
-    command = [sys.executable, str(HERE / "reader_load.py"), url, kind, str(callers), str(seconds)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    seen: dict[str, Any] = json.loads(out)
-    return seen
-
-
-def start(stack: ExitStack, name: str, command: list[str], redis: RedisServer, folder: Path, port: int) -> str:
-    """Start a server and return its address once it answers."""
-    url = f"http://127.0.0.1:{port}"
-    env = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "mcp")]), "REDIS_URL": redis.url}
-    child = stack.enter_context(Child(name, command, log=folder / f"{name}.log", env=env, cwd=folder))
-    child.wait_ready(lambda: _answers(url), 30)
-    return url
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/get_report?symbol=BENCH0", timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-async def freeze(redis: RedisServer) -> None:
-    """Stand still for 1.5 s."""
-    os.kill(redis.process.pid, signal.SIGSTOP)
-    await asyncio.sleep(1.5)
-    os.kill(redis.process.pid, signal.SIGCONT)
-
-
-async def restart(redis: RedisServer) -> None:
-    """Be killed, and started again, empty."""
-    await asyncio.to_thread(redis.kill)
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(redis.start)
-
-
-async def flush(redis: RedisServer) -> None:
-    """Lose everything; the writer's next cycle brings it back."""
-    client: Redis = Redis.from_url(redis.url)
-    async with client:
-        await client.flushall()
-
-
-FAULTS = {"frozen for 1.5 s": freeze, "killed and started again": restart, "emptied": flush}
-
-
-async def under_fault(url: str, fault: Callable[[RedisServer], Awaitable[None]], redis: RedisServer) -> dict[str, Any]:
-    """Let Redis fail under 100 MCP callers; `back_ms` is the time from its return to the first report."""
-    running = asyncio.create_task(load(url, "mcp", 100, 4.0))
-    await asyncio.sleep(1.5)
-    await fault(redis)
-    healed = time.perf_counter()  # the monotonic clock of the machine: the load's process has the same
-    seen = await running
-    back = seen["back_at"]
-    return seen | {"back_ms": (back - healed) * 1000 if back else None}
-
-
-async def measure(seconds: float, rounds: int, levels: list[int]) -> None:
-    """Print the table."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        redis = stack.enter_context(RedisServer(folder / "redis"))
+async def measure_speed(folder: Path, options: argparse.Namespace, console: Console) -> list[Speed]:
+    """Measure both servers at every number of callers, and the reader with what the plain server has not."""
+    loads = [(callers, kind, (PLAIN, READER)) for callers in options.callers for kind in NAMES]
+    others = [(AT_CALLERS, kind, (READER,)) for kind in KINDS if kind not in NAMES]
+    chosen = [*(loads if "speed" in options.only else []), *(others if "others" in options.only else [])]
+    found = []
+    with RedisServer(folder / "redis") as redis, ExitStack() as stack:
         async with written(redis.url):
-            await asyncio.sleep(0.5)
-            plain_port, reader_port = free_ports(2)
-            plain_command = [sys.executable, str(HERE / "plain_reader.py"), redis.url, str(plain_port)]
-            reader_command = [sys.executable, "-m", "report_server", "--port", str(reader_port)]
-            servers = {
-                "plain SDK": start(stack, "plain", plain_command, redis, folder, plain_port),
-                "reader": start(stack, "reader", reader_command, redis, folder, reader_port),
-            }
-            print(f"report of {len(report('BENCH0'))} bytes, 10 symbols, {rounds} rounds of {seconds:g} s, medians\n")
-            print("| callers | request | server | calls/s | p50 ms | p99 ms | errors |\n|---|---|---|---|---|---|---|")
-            for callers in levels:
-                for kind in ("mcp", "modern", "get"):
-                    await _compare(servers, kind, callers, seconds, rounds)
-            print("\n| Redis, under 100 callers | server | errors | longest answer ms | first report again, ms |")
-            print("|---|---|---|---|---|")
-            for name_of, fault in FAULTS.items():
-                for server, url in servers.items():
-                    seen = [await under_fault(url, fault, redis) for _ in range(rounds)]
-                    errors, longest = (statistics.median(each[what] for each in seen) for what in ("errors", "max_ms"))
-                    backs = [each["back_ms"] for each in seen if each["back_ms"] is not None]
-                    back = f"{statistics.median(backs):.0f}" if backs else "-"
-                    longest_of = f"{longest:.0f}" if longest < math.inf else "no answer in 4 s"
-                    print(f"| {name_of} | {server} | {errors:g} | {longest_of} | {back} |", flush=True)
+            addresses = servers(stack, redis.url, folder)
+            for callers, kind, names in chosen:
+                seen: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+                for _ in range(options.rounds):
+                    for name in names:
+                        seen[name].append(await load(addresses[name], kind, callers, options.seconds))
+                for name, rounds in seen.items():
+                    found.append(speed(callers, kind, name, rounds))
+                    console.print(f"{callers:4} {kind:15} {name:10} {_said(found[-1])}", highlight=False)
+    return found
 
 
-async def _compare(servers: dict[str, str], kind: str, callers: int, seconds: float, rounds: int) -> None:
-    seen: dict[str, list[dict[str, Any]]] = {server: [] for server in servers}
-    for _ in range(rounds):
-        for server, url in servers.items():
-            seen[server].append(await load(url, kind, callers, seconds))
-    for server, all_seen in seen.items():
-        per_sec, p50, p99, errors = (
-            statistics.median(each[name] for each in all_seen) for name in ("per_sec", "p50_ms", "p99_ms", "errors")
-        )
-        print(f"| {callers} | {kind} | {server} | {per_sec:,.0f} | {p50:.1f} | {p99:.1f} | {errors:g} |", flush=True)
+def _said(each: Speed) -> str:
+    return f"{each.per_sec:8,.0f} calls/s, p50 {each.p50_ms:.1f}, p99 {each.p99_ms:.1f} ms, {each.errors:g} errors"
+
+
+async def measure(options: argparse.Namespace, console: Console) -> tuple[list[Speed], list[Trouble]]:
+    """Do all parts that are asked for."""
+    with tempfile.TemporaryDirectory(prefix="context8-reader-") as name:
+        folder = Path(name)
+        speeds = await measure_speed(folder, options, console) if {"speed", "others"} & set(options.only) else []
+        troubles = []
+        if "faults" in options.only:
+            troubles = await reader_faults.measure(folder, options.rounds, console.print)
+    return speeds, troubles
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        prog="bench-reader", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each load lasts: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured: %(default)s")
+    parser.add_argument("--callers", type=_counts, default="1,10,100,500", help="at once: %(default)s")
+    parser.add_argument("--only", type=_parts, default=",".join(PARTS), help="parts of it: %(default)s")
+    parser.add_argument("--write", type=Path, help="document between whose markers the tables go")
+    options = parser.parse_args(arguments)
+    if options.write and set(options.only) != set(PARTS):
+        parser.error("--write wants all parts: what is not measured would be gone from the document")
+    return options
+
+
+def _counts(text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: whole numbers from 1, separated by commas")
+    return [int(part) for part in text.split(",")]
+
+
+def _parts(text: str) -> list[str]:
+    if unknown := set(text.split(",")) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(sorted(unknown))}: parts are {', '.join(PARTS)}")
+    return text.split(",")
+
+
+def main() -> int:
+    """Run as a script."""
+    options = parse(sys.argv[1:])
+    console = Console(width=160)
+    try:
+        if options.write:
+            MARKERS.require(options.write)
+        before = os.getloadavg()[0]
+        speeds, troubles = asyncio.run(measure(options, console))
+    except StackError as error:
+        print(f"bench-reader: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    what = (
+        f"medians of {options.rounds} rounds of {options.seconds:g} s, reports of {len(report(SYMBOLS[0])):,} bytes, "
+        f"{len(SYMBOLS)} symbols, load generator on the same machine; {what_with()}"
+    )
+    arguments = [each for each in sys.argv[1:] if each != "--write" and each != str(options.write)]
+    command = "make bench-reader" + (f' ARGS="{" ".join(arguments)}"' if arguments else "")
+    text = markdown(Conditions(command, what, (before, os.getloadavg()[0])), speeds, troubles)
+    print(f"\n{text}")
+    if options.write:
+        MARKERS.write(options.write, text)
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--callers", default="1,10,100,500")
-    options = parser.parse_args()
-    asyncio.run(measure(options.seconds, options.rounds, [int(part) for part in options.callers.split(",")]))
+    sys.exit(main())

@@ -2,7 +2,8 @@
 
 A process of its own, so that its work is not mixed up with the reader's.
 `python reader_load.py URL KIND CALLERS SECONDS` prints one JSON object.
-Kinds: `get`, `mcp` (protocol 2025-11-25) and `modern` (2026-07-28).
+Kinds: `get`; `mcp` and `modern` call get_report in protocol 2025-11-25 and 2026-07-28; the others are what else a
+client asks for, in 2025-11-25.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -24,11 +26,35 @@ _META = {
 }
 
 
+_HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "load", "version": "1"}}
+
+# Method and parameters for one symbol, and a word that only a good answer has: an error, or null, does not.
+KINDS: dict[str, tuple[str, Callable[[str], dict[str, Any]], bytes]] = {
+    "mcp": ("tools/call", lambda symbol: {"name": "get_report", "arguments": {"symbol": symbol}}, b"venue"),
+    "get_report, summary": (
+        "tools/call",
+        lambda symbol: {"name": "get_report", "arguments": {"symbol": symbol, "detail": "summary"}},
+        b"mid_price",
+    ),
+    "get_report, wrong symbol": (
+        "tools/call",
+        lambda symbol: {"name": "get_report", "arguments": {"symbol": symbol.lower()}},
+        b"allowed: ",
+    ),
+    "get_reports": ("tools/call", lambda _: {"name": "get_reports", "arguments": {"symbols": SYMBOLS}}, b"mid_price"),
+    "list_symbols": ("tools/call", lambda _: {"name": "list_symbols", "arguments": {}}, b"BENCH9"),
+    "resources/read": ("resources/read", lambda symbol: {"uri": f"report://{symbol}"}, b"venue"),
+    "tools/list": ("tools/list", lambda _: {}, b"inputSchema"),
+    "initialize": ("initialize", lambda _: _HELLO, b"serverInfo"),
+}
+
+
 def requests(kind: str, host: str) -> list[bytes]:
     """Return one request for each symbol."""
     if kind == "get":
         return [f"GET /get_report?symbol={symbol} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() for symbol in SYMBOLS]
     modern = kind == "modern"
+    method, params_of, _ = KINDS["mcp" if modern else kind]
     head = [
         "POST /mcp HTTP/1.1",
         f"Host: {host}",
@@ -39,10 +65,8 @@ def requests(kind: str, host: str) -> list[bytes]:
     ]
     made = []
     for number, symbol in enumerate(SYMBOLS):
-        params: dict[str, Any] = {"name": "get_report", "arguments": {"symbol": symbol}}
-        if modern:
-            params["_meta"] = _META
-        body = json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
+        params = params_of(symbol) | ({"_meta": _META} if modern else {})
+        body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
         made.append("\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body)
     return made
 
@@ -50,8 +74,9 @@ def requests(kind: str, host: str) -> list[bytes]:
 class Caller(asyncio.Protocol):
     """One connection; `seen` gets (time of the answer, seconds it took, whether it was a report)."""
 
-    def __init__(self, messages: list[bytes], first: int, seen: list[tuple[float, float, bool]]) -> None:
+    def __init__(self, messages: list[bytes], word: bytes, first: int, seen: list[tuple[float, float, bool]]) -> None:
         self._messages = itertools.islice(itertools.cycle(messages), first, None)
+        self._word = word
         self._seen = seen
         self._buffer = b""
         self._sent = 0.0
@@ -78,8 +103,7 @@ class Caller(asyncio.Protocol):
         length = int(head[at : at + 12].split(b"\r\n")[0])
         if len(self._buffer) < head_end + 4 + length:
             return
-        # A report names its venue; an error, or null, does not.
-        good = head.startswith(b"http/1.1 200") and b'"venue"' in self._buffer
+        good = head.startswith(b"http/1.1 200") and self._word in self._buffer
         self._buffer = b""
         now = time.perf_counter()
         self._seen.append((now, now - self._sent, good))
@@ -95,11 +119,12 @@ async def load(url: str, kind: str, callers: int, seconds: float) -> dict[str, A
     """Return calls, calls a second, and latencies in ms."""
     parts = urlsplit(url)
     messages = requests(kind, parts.netloc)
+    word = KINDS[kind][2] if kind in KINDS else b"venue"
     seen: list[tuple[float, float, bool]] = []
     loop = asyncio.get_running_loop()
     made = [
         await loop.create_connection(
-            lambda number=number: Caller(messages, number, seen),  # type: ignore[misc] # mypy cannot infer it
+            lambda number=number: Caller(messages, word, number, seen),  # type: ignore[misc] # mypy cannot infer it
             str(parts.hostname),
             int(parts.port or 80),
         )
@@ -114,17 +139,17 @@ async def load(url: str, kind: str, callers: int, seconds: float) -> dict[str, A
         caller.close()
     # Not one answer in all that time: longer than can be told.
     took = sorted(took for _, took, _ in seen) or [math.inf]
-    first_error = next((at for at, _, good in seen if not good), None)
-    back = next((at for at, _, good in seen if good and first_error and at > first_error), None)
+    errors = [at for at, _, good in seen if not good]
     return {
         "calls": len(seen),
         "per_sec": len(seen) / lasted,
-        "errors": sum(not good for _, _, good in seen),
+        "errors": len(errors),
         "p50_ms": took[len(took) // 2] * 1000,
         "p99_ms": took[int(len(took) * 0.99)] * 1000,
         "max_ms": took[-1] * 1000,
-        "first_error": first_error,
-        "back_at": back,
+        "first_error": errors[0] if errors else None,
+        # The first good answer after which there was no bad one; `None` if there were only bad ones to the end.
+        "good_again": next((at for at, _, good in seen if good and errors and at > errors[-1]), None),
     }
 
 

@@ -17,8 +17,15 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from app.stores.base import Publication
 from app.stores.redis import RedisReportStore
 from support.ages import without_ages
+from support.mcp_requests import call
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
+    """Give a limit that a busy machine does not reach: how late an answer may be is looked at elsewhere."""
+    return reader_env | {"TIMEOUT_MS": "20000"}
 
 
 @pytest.fixture(params=["http", "stdio"])
@@ -64,6 +71,7 @@ async def test_every_part_of_the_protocol_answers(
         (schema,) = (await client.read_resource("schema://report")).contents
         prompts = {prompt.name for prompt in (await client.list_prompts()).prompts}
         prompt = await client.get_prompt("market_check", {"symbol": "BTCUSDT"})
+        other = await client.get_prompt("compare_markets", {"symbols": "BTCUSDT, ETHUSDT"})
 
     assert tools == {"get_report", "get_reports", "list_symbols", "explain_metric"}
     check_report(one.structured_content)
@@ -85,6 +93,7 @@ async def test_every_part_of_the_protocol_answers(
     (message,) = prompt.messages
     assert isinstance(message.content, TextContent)
     assert "BTCUSDT" in message.content.text
+    assert "BTCUSDT, ETHUSDT" in str(other.messages)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -133,13 +142,49 @@ async def test_every_version_with_a_handshake_is_spoken(reader_url: str, version
         notified = await http.post(
             "/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=spoken
         )
-        call = message("tools/call", name="get_report", arguments={"symbol": "BTCUSDT"})
-        called = (await http.post("/mcp", json=call, headers=spoken)).json()["result"]
-        batch = await http.post("/mcp", json=[call, call], headers=spoken)
+        called = (await http.post("/mcp", json=call(version), headers=spoken)).json()["result"]
+        batch = await http.post("/mcp", json=[call(version)] * 2, headers=spoken)
 
     assert hello["protocolVersion"] == version
     assert hello["serverInfo"]["name"] == "context8"
     assert {"tools", "resources", "prompts"} <= hello["capabilities"].keys()
+    assert hello["capabilities"]["resources"]["subscribe"] is False, "there is no connection to be told over"
     assert notified.status_code == 202
     assert called["structuredContent"]["symbol"] == "BTCUSDT"
     assert batch.status_code == 400
+
+
+@pytest.mark.usefixtures("published")
+async def test_every_version_with_a_handshake_is_spoken_over_stdio_too(
+    reader_command: list[str], reader_env: dict[str, str], tmp_path: Path
+) -> None:
+    async def spoken(version: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        client = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        messages: list[dict[str, Any]] = [
+            {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client},
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+            call(version),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *(*reader_command, "--transport", "stdio"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**20,
+            env=reader_env,
+            cwd=tmp_path,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        hello, answer = [json.loads(await process.stdout.readline()) for _ in range(2)]
+        process.stdin.close()
+        assert await process.wait() == 0
+        return hello["result"], answer["result"]
+
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(*map(spoken, HANDSHAKE_PROTOCOL_VERSIONS))
+
+    for version, (hello, answer) in zip(HANDSHAKE_PROTOCOL_VERSIONS, answers, strict=True):
+        assert hello["protocolVersion"] == version
+        assert hello["capabilities"]["resources"]["subscribe"] is True
+        assert answer["structuredContent"]["symbol"] == "BTCUSDT"

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from report_server.freshness import Stored
+from report_server.selection import FIELDS, Selection, selection
 
+CHOSEN = [None, *(selection("summary"), selection(fields=["flow", "depth.imbalance"]), selection(fields=["ingestion"]))]
 counts = st.integers(0, 10**12)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.just('"data_age_ms":7'),
@@ -80,16 +82,39 @@ def test_the_version_changes_with_the_report_and_with_staleness_but_not_with_tim
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"updatedAt":"x"}', b'{"updatedAt":true}', b'{"updatedAt":-5}'])
 def test_a_report_that_does_not_say_when_it_was_written_is_stale(raw: bytes) -> None:
-    fresh = Stored(raw).at(1_700_000_000_000, 2000)
+    now_ms = 1_700_000_000_000
 
-    assert fresh.stale
-    assert (fresh.status, fresh.age_ms) == ("down", None)
+    assert Stored(raw).at(now_ms, 2000).stale
+    assert Stored(raw).state_at(now_ms, 2000) == ("down", None)
 
 
 @pytest.mark.parametrize("section", ["ingestion", "health"])
 @pytest.mark.parametrize("value", [None, 1, "x", []])
 def test_a_section_of_another_shape_does_not_break_the_marking(section: str, value: Any) -> None:
-    fresh = Stored(json.dumps({section: value, "data_age_ms": 5}).encode()).at(10, 2)
+    stored = Stored(json.dumps({section: value, "data_age_ms": 5}).encode())
 
-    assert fresh.status == "down"
-    assert fresh.report["health"]["score"] == 0.0
+    assert stored.state_at(10, 2) == ("down", 15)
+    assert stored.at(10, 2).report["ingestion"]["status"] == "down"
+    assert stored.at(10, 2).report["health"]["score"] == 0.0
+
+
+@given(report=reports, quiet_ms=st.lists(st.integers(0, 4000), min_size=1, max_size=3), chosen=st.sampled_from(CHOSEN))
+def test_a_part_and_the_state_are_those_of_the_whole_at_any_moment(
+    report: dict[str, Any], quiet_ms: list[int], chosen: Selection | None
+) -> None:
+    stored = Stored(json.dumps(report).encode())
+    for quiet in quiet_ms:
+        now_ms = report["updatedAt"] + quiet
+        whole = stored.at(now_ms, 2000).report
+
+        assert stored.part_at(chosen, now_ms, 2000) == (chosen.of(whole) if chosen else whole)
+        assert stored.state_at(now_ms, 2000) == (whole.get("ingestion", {}).get("status"), whole["data_age_ms"])
+
+
+def test_what_is_kept_of_parts_has_a_bound(make_report: Callable[[str], bytes]) -> None:
+    raw = make_report("BTCUSDT")
+    stored, now_ms = Stored(raw), json.loads(raw)["updatedAt"]
+    for field in FIELDS:
+        stored.part_at(selection(fields=[field]), now_ms, 2000)
+
+    assert len(stored._parts) <= 8

@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.stores.base import Publication
+from app.stores.base import Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
-from report_server.metrics import ReaderMetrics
+from app.symbol_series import MOST_SYMBOLS
+from report_server.metrics import FORGET_SEC, ReaderMetrics
 from report_server.service import ReportService
 
 
@@ -67,3 +68,46 @@ async def test_a_crash_is_counted_as_an_error() -> None:
 
     crashed = sample(metrics.registry, "context8_mcp_requests_total", method="tools/call", status="error")
     assert crashed == 1
+    assert sample(metrics.registry, "context8_errors_total", component="reader", type="unanswered") == 1
+
+
+async def test_what_keeps_reports_from_callers_counts_as_an_error() -> None:
+    class Away:
+        async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+            raise StoreUnavailableError("gone")
+
+        async def symbols(self, limit: int) -> list[str]:
+            raise StoreUnavailableError("gone")
+
+    metrics = ReaderMetrics()
+    assert sample(metrics.registry, "context8_errors_total", component="store", type="unavailable") == 0
+    await metrics.timed("GET", ReportService(Away(), 1.0, 600_000).get_report("BTCUSDT"))
+    await metrics.timed("GET", ReportService(Away(), 1.0, 600_000).get_report("not a symbol"))
+    assert sample(metrics.registry, "context8_errors_total", component="store", type="unavailable") == 1
+
+
+async def test_a_symbol_that_was_not_found_for_an_hour_is_forgotten(memory_store: MemoryReportStore) -> None:
+    now = 0.0
+    metrics, service = ReaderMetrics(lambda: now), ReportService(memory_store, 1.0, 600_000)
+    await memory_store.publish([Publication(symbol, 1, b"{}") for symbol in ("BTCUSDT", "LEFTUSDT")])
+    for symbol in ("BTCUSDT", "LEFTUSDT"):
+        await metrics.timed("GET", service.get_report(symbol))
+    now = FORGET_SEC
+    await metrics.timed("GET", service.get_report("BTCUSDT"))
+    assert b"LEFTUSDT" in metrics.text()
+    now += 1
+    text = metrics.text()
+    assert b"LEFTUSDT" not in text
+    assert b"BTCUSDT" in text
+
+
+async def test_there_are_never_more_symbols_than_allowed(memory_store: MemoryReportStore) -> None:
+    metrics, service = ReaderMetrics(), ReportService(memory_store, 1.0, 600_000)
+    symbols = [f"S{number}" for number in range(MOST_SYMBOLS + 10)]
+    await memory_store.publish([Publication(symbol, 1, b"{}") for symbol in symbols])
+    for symbol in symbols:
+        await metrics.timed("GET", service.get_report(symbol))
+    shown = [line for line in metrics.text().splitlines() if line.startswith(b"context8_mcp_cache_hits{")]
+    assert len(shown) == MOST_SYMBOLS
+    assert sample(metrics.registry, "context8_mcp_cache_hits", symbol="S0") is None, "asked for longest ago"
+    assert sample(metrics.registry, "context8_mcp_cache_hits", symbol=symbols[-1]) == 1

@@ -1,10 +1,13 @@
 """The OpenAPI document by itself; test_http.py holds real answers to it."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import schemathesis
 from jsonschema import Draft202012Validator
+from jsonschema_rs import ValidationError
 from starlette.routing import Route
 
 from app.stores.memory import MemoryReportStore
@@ -33,6 +36,28 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
 
 def operations() -> list[Any]:
     return [pytest.param(path, item["get"], id=path) for path, item in document()["paths"].items()]
+
+
+def test_the_document_is_one_as_openapi_3_1_defines_it() -> None:
+    schemathesis.openapi.from_dict(document()).validate()
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda made: made["info"].pop("title"),
+        lambda made: made["info"]["license"].update(url="x", identifier=1),
+        lambda made: made["paths"].update(no_slash={}),
+        lambda made: made["paths"]["/symbols"]["get"]["responses"]["200"].pop("description"),
+        lambda made: made["paths"]["/reports"]["get"]["parameters"][0].update({"in": "body"}),
+        lambda made: made["components"]["securitySchemes"]["bearer"].update(type="token"),
+    ],
+)
+def test_the_definition_of_openapi_tells_a_wrong_document(bend: Callable[[dict[str, Any]], object]) -> None:
+    bent = copy.deepcopy(document())
+    bend(bent)
+    with pytest.raises(ValidationError):
+        schemathesis.openapi.from_dict(bent).validate()
 
 
 def test_the_document_has_what_openapi_wants_at_its_root() -> None:

@@ -35,6 +35,11 @@ class FaultProxy:
         self._is_cut = False
         self._delay_sec = 0.0
 
+    def lead_to(self, upstream: int) -> None:
+        """Pass new connections on to another port of loopback, and drop those that there are: a failover."""
+        self._upstream = upstream
+        self._call(self._drop)
+
     def cut(self) -> None:
         """Drop every connection, and each new one at once."""
         self._call(self._cut)
@@ -80,6 +85,9 @@ class FaultProxy:
     def _cut(self) -> None:
         # The port stays open: closing it could lose a connection that is just being accepted.
         self._is_cut = True
+        self._drop()
+
+    def _drop(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
