@@ -1,0 +1,72 @@
+"""`context8 demo --observe` as people run it."""
+
+import os
+import random
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.stack.errors import StackError
+from app.stack.ports import Ports
+from app.stack.process import Child
+from support.observing import Answers, program
+from support.workers import ROOT, eventually
+
+
+def demo(folder: Path, **env: str) -> Child:
+    """A demo with `--observe` on ports that are free."""
+    while True:
+        base = random.randrange(20_000, 32_000)
+        try:
+            Ports.from_base(base).require_free()
+            break
+        except StackError:
+            continue
+    command = [sys.executable, "-m", "app.cli", "demo", "--observe", "--symbols", "BTCUSDT", "--port-base", str(base)]
+    return Child("demo", command, log=folder / "demo.log", cwd=ROOT, env=env)
+
+
+@pytest.mark.stack
+async def test_a_demo_that_is_observed_prints_where_prometheus_is_and_prometheus_sees_all_of_it(tmp_path: Path) -> None:
+    program("prometheus")
+    child = demo(tmp_path)
+
+    async def printed() -> str | None:
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/alerts", child.log.read_text())
+        return found[1] if found else None
+
+    async def ended() -> bool:
+        return not child.running
+
+    with child:
+        answers = Answers(await eventually(printed, "Prometheus' address is printed"))
+
+        async def all_up() -> bool:
+            return {sample["metric"]["job"] for sample in await answers.query("up == 1")} == {
+                "context8-producer",
+                "context8-worker",
+                "context8-reader",
+            }
+
+        await eventually(all_up, "producer, worker and reader are scraped")
+        await eventually(lambda: answers.query("context8:report_age_ms:max"), "the project's rules are evaluated")
+        os.kill(child.pid, signal.SIGINT)
+        await eventually(ended, "Ctrl-C ends the demo")
+    assert child.exit_code in (0, 130), child.log.read_text()
+
+
+async def test_without_a_prometheus_the_demo_says_what_to_install(tmp_path: Path) -> None:
+    child = demo(tmp_path, PATH=str(tmp_path))
+
+    async def ended() -> bool:
+        return not child.running
+
+    with child:
+        await eventually(ended, "the demo ends")
+    assert child.exit_code == 1
+    said = child.log.read_text().strip()
+    assert said.startswith("context8 demo: prometheus is not installed: run scripts/setup-prometheus")
+    assert len(said.splitlines()) == 1
