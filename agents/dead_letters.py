@@ -7,7 +7,7 @@ from typing import Any
 import faust
 from aiokafka import ConsumerRecord
 
-from agents.intake import stream_id
+from agents.log_fields import record_fields
 from app.microstructure.events import BadEventError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class DeadLetters:
 
     def send(self, record: ConsumerRecord, error: BadEventError, done: Callable[[], None]) -> None:
         """Send a record aside; `done` is called when the broker has it."""
-        logger.warning("unusable message: %s", error, extra={"stream_id": stream_id(record)})
+        logger.warning("unusable message: %s", error, extra=record_fields(record))
         sent = self._topic.send_soon(
             key=record.key,
             value=record.value,

@@ -9,22 +9,25 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord
 from aiokafka.partitioner import murmur2
 
+from agents.log_fields import record_fields
+from agents.observed import RATES
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import BadEventError, Event, decode
 
+if TYPE_CHECKING:
+    from app.traces_worker import WorkerTraces
+
 logger = logging.getLogger(__name__)
 
 DeadLetter = Callable[[ConsumerRecord, BadEventError, Callable[[], None]], None]
 MAX_AHEAD_MS: Final = 60_000
-_COUNTERS: Final = 4096
 _POSITIVE: Final = 0x7FFFFFFF
 
 
@@ -47,13 +50,14 @@ class Intake:
         partitions: int,
         dead_letter: DeadLetter,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        traces: "WorkerTraces | None" = None,
     ) -> None:
         self._owned = owned
         self._params = params
         self._partitions = partitions
         self._dead_letter = dead_letter
         self._monotonic_ns = monotonic_ns
-        self._counter = lru_cache(_COUNTERS)(telemetry.EVENTS.labels)  # finding one costs as much as a trade
+        self._traces = traces
 
     def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Apply one partition's records, offsets rising.
@@ -69,17 +73,20 @@ class Intake:
             return
         now_ns = self._monotonic_ns()
         counts: Counter[tuple[str, str]] = Counter()
+        traced = self._traces.found(records) if self._traces is not None else None
         for record in records:
             try:
                 self._apply(record, now_ns, counts)
             except BadEventError as error:
                 self._set_aside(progress, record, error)
             except Exception as error:  # a fault in a metric must not stop the stream, nor lose the record
-                logger.exception("event cannot be applied", extra={"stream_id": stream_id(record)})
+                logger.exception("event cannot be applied", extra=record_fields(record))
                 self._set_aside(progress, record, BadEventError("engine_error", repr(error)))
         progress.position = max(progress.position, records[-1].offset)
         for (symbol, kind), count in counts.items():
-            self._counter(symbol, kind).inc(count)
+            RATES.count(symbol, kind, count)
+        if self._traces is not None and traced is not None:
+            self._traces.applied(traced)
 
     def _apply(self, record: ConsumerRecord, now_ns: int, counts: Counter[tuple[str, str]]) -> None:
         event = decode(record.value, record.key)
@@ -121,8 +128,3 @@ def _require_plausible_time(event: Event, record: ConsumerRecord) -> None:
     if record.timestamp > 0 and event.ts_event > (record.timestamp + MAX_AHEAD_MS) * 1_000_000:
         ahead_sec = (event.ts_event - record.timestamp * 1_000_000) // 1_000_000_000
         raise BadEventError("time_ahead", f"ts_event is {ahead_sec} s ahead of the record's own time")
-
-
-def stream_id(record: ConsumerRecord) -> str:
-    """Return topic-partition-offset, as logs name a record."""
-    return f"{record.topic}-{record.partition}-{record.offset}"

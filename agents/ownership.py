@@ -150,7 +150,7 @@ class Ownership:
         beyond = mine is not None and end is not None and mine.engine.offset >= end
         if mine is not None and not beyond and mine.engine.offset >= record.offset:
             engine, arrived_ns, table_epoch = mine.engine, mine.arrived_ns, max(record.epoch, mine.epoch or 0)
-            logger.info("kept at offset %d, table %d", engine.offset, record.offset, extra={"symbol": record.symbol})
+            logger.info("kept at offset %d, table %d", engine.offset, record.offset, extra=_fields(engine))
         else:
             engine, arrived_ns, table_epoch = self._restored(record), self._monotonic_ns(), record.epoch
             if mine is not None:
@@ -179,7 +179,7 @@ class Ownership:
             telemetry.ERRORS.labels("ownership", "bad_snapshot").inc()
             logger.error("%s, starting empty", error, extra={"symbol": record.symbol})
             return SymbolEngine(record.symbol, self._params)
-        logger.info("restored at offset %d", engine.offset, extra={"symbol": record.symbol})
+        logger.info("restored at offset %d", engine.offset, extra=_fields(engine))
         return engine
 
     def _grant(self, name: str, epoch: int | None, publish_from: int) -> None:
@@ -196,6 +196,12 @@ class Ownership:
             logger.warning("writer epoch %d nears its limit", epoch, extra={"symbol": name})
         symbol.epoch, symbol.publish_from = epoch, -1 if symbol.publish_anew else publish_from
         logger.info("writer epoch %d", epoch, extra={"symbol": name})
+
+
+def _fields(engine: SymbolEngine) -> dict[str, object]:
+    """Return the `extra` of a log line about an engine: its symbol, and how far its newest event is behind."""
+    lag_ms = max(0, time.time_ns() - engine.ts_event) // 1_000_000 if engine.offset >= 0 else None
+    return {"symbol": engine.symbol, "lag_ms": lag_ms}
 
 
 class _Provenance(msgspec.Struct):

@@ -65,7 +65,7 @@ class SlowCycles:
             return
         telemetry.SLOW_CYCLES.labels("done").inc()
         elapsed_ms = (self._monotonic_ns() - started) / 1e6
-        telemetry.CALC_LATENCY_MS.labels(symbol.engine.symbol, "slow").observe(elapsed_ms)
+        telemetry.SERIES.of(telemetry.CALC_LATENCY_MS, symbol.engine.symbol, "slow").observe(elapsed_ms)
 
     def _next_due(self, symbol: OwnedSymbol, now_ns: int) -> int:
         if symbol.slow_due_ns:

@@ -3,12 +3,15 @@
 It ends with 0 if it was told to stop, and else with a code of `app.exit_codes` and a last line that says why.
 """
 
+import logging
 import os
 import sys
 from typing import NoReturn
 
-from app import exit_codes, logs, preflight
+from app import exit_codes, logs, preflight, traces
 from app.settings import SettingsError, load
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
@@ -19,13 +22,14 @@ def main() -> NoReturn:
         if "worker" in sys.argv[1:]:
             _let_the_web_port_count(sys.argv)
             config = load()
-            logs.configure("worker", config.node_id, config.log_level)
+            traces.require(config)
+            logs.configure("worker", config.node_id, config.log_level, config.secret_values)
             preflight.check(config)
         from app import app
     except SettingsError as error:
-        _end(exit_codes.BAD_SETTING, str(error))
+        _refuse(exit_codes.BAD_SETTING, str(error))
     except preflight.PreflightError as error:
-        _end(exit_codes.CANNOT_START, str(error))
+        _refuse(exit_codes.CANNOT_START, str(error))
     except KeyboardInterrupt:
         sys.exit(0)
     sys.argv.insert(1, "--quiet")  # Faust's banner is no line of JSON
@@ -33,13 +37,16 @@ def main() -> NoReturn:
         sys.exit(app.main())
     except SystemExit:
         if app.failure is not None:
-            _end(exit_codes.FAILED, app.failure)
+            logger.critical("%s", app.failure)
+            sys.exit(exit_codes.FAILED)
         raise
     except Exception as error:
-        _end(exit_codes.CRASHED, f"the worker crashed: {error!r}")
+        logger.critical("the worker crashed: %r", error, exc_info=True)
+        sys.exit(exit_codes.CRASHED)
 
 
-def _end(code: int, reason: str) -> NoReturn:
+def _refuse(code: int, reason: str) -> NoReturn:
+    """End before anything was begun, with a line for whoever started this."""
     print(reason, file=sys.stderr)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""How a worker ends, besides 0 for one that was told to stop."""
+"""How a worker ends, besides 0 for one that was told to stop. Producer and reader use the same numbers up to 3."""
 
 from typing import Final
 
@@ -7,6 +7,7 @@ CRASHED: Final = 1
 BAD_SETTING: Final = 2
 """A setting is not allowed."""
 CANNOT_START: Final = 3
-"""A port is taken, the data folder cannot be used, or topics or the broker's limits do not fit the settings."""
+"""What no retry mends: a port is taken, the data folder cannot be used, Kafka or Redis refuses us, or topics or the
+broker's limits do not fit the settings."""
 FAILED: Final = 4
 """The agent failed; the worker saved and committed what it had, and left the group."""

@@ -24,6 +24,7 @@ from aiokafka.errors import GroupLoadInProgressError, KafkaError, NotCoordinator
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from app import logs
+from app.security.kafka import kafka_client
 from app.settings import Settings, load
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class _Heir:
 
     def __init__(self, config: Settings) -> None:
         self._group = config.worker_group
-        self._client = AIOKafkaClient(bootstrap_servers=config.kafka_brokers, request_timeout_ms=2000)
+        self._client = AIOKafkaClient(**kafka_client(config), request_timeout_ms=2000)
         self._connected = False
 
     async def wait_and_leave(self, pipe: asyncio.StreamReader) -> None:
@@ -133,6 +134,6 @@ async def _run(config: Settings) -> None:
 
 if __name__ == "__main__":
     settings = load()
-    logs.configure("last_will", settings.node_id, settings.log_level)
+    logs.configure("last_will", settings.node_id, settings.log_level, settings.secret_values)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is said here
     asyncio.run(_run(settings))

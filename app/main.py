@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from typing import Any, Final
+from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, Any, Final
 
 import faust
 from aiokafka.errors import KafkaError
@@ -21,10 +25,12 @@ from agents.owned import Owned
 from agents.ownership import Ownership
 from agents.reports import Reports
 from agents.slow import Compute, SlowCycles, compute_here, compute_in
-from app import logs, telemetry
+from app import logs, telemetry, traces
+from app.health_pages import add_health_pages
 from app.last_will import LastWill
 from app.microstructure.engine import EngineParams
 from app.params import engine_params
+from app.security.kafka import faust_credentials, kafka_client
 from app.settings import Settings
 from app.stores.redis import RedisReportStore
 from app.topics import MAX_SNAPSHOT_BYTES
@@ -32,6 +38,9 @@ from app.transport import BatchApp
 from tables.snapshots import SnapshotTable
 from tables.store import STORE_URL
 from tables.warm_up import warm_up
+
+if TYPE_CHECKING:
+    from app.traces_worker import WorkerTraces
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +56,13 @@ _HEARTBEAT_SEC: Final = 0.1
 
 def create_app(config: Settings) -> BatchApp:
     """Return the worker's Faust app, ready for `faust worker`."""
-    logs.configure("worker", config.node_id, config.log_level)
+    logs.configure("worker", config.node_id, config.log_level, config.secret_values)
     app = _faust_app(config)
     params = engine_params(config)
     store = RedisReportStore(
         config.redis_url,
         password=config.redis_password,
+        ca_file=config.redis_ca_file,
         ttl_sec=config.cache_ttl_sec,
         timeout_sec=_STORE_TIMEOUT_SEC,
     )
@@ -62,7 +72,8 @@ def create_app(config: Settings) -> BatchApp:
     snapshot_sec = config.snapshot_interval_ms / 1000
     commit = partial(_commit, app, config.events_topic, owned)
     checkpoints = Checkpoints(owned, table, commit, snapshot_sec, _SNAPSHOT_SHARES)
-    reports = Reports(owned, store, config.node_id)
+    tracing = traces.for_worker(config, owned, store.tell_trace)
+    reports = Reports(owned, store, config.node_id, traces=tracing)
 
     slow_cycles = SlowCycles(
         owned,
@@ -75,9 +86,11 @@ def create_app(config: Settings) -> BatchApp:
         await ownership.take_epochs()
         await slow_cycles.run()
         await reports.run()
+        if owned.partitions:
+            telemetry.BACKLOG.set(_backlog(app, config.events_topic, owned))
 
-    app.before_join = partial(warm_up, table, config.kafka_brokers)
-    _consume(app, config, owned, params)
+    app.before_join = partial(warm_up, table, kafka_client(config))
+    _consume(app, config, owned, params, tracing)
     _follow_rebalances(app, config, ownership, checkpoints, reports)
 
     async def first_reports() -> None:
@@ -92,9 +105,11 @@ def create_app(config: Settings) -> BatchApp:
     return app
 
 
-def _consume(app: BatchApp, config: Settings, owned: Owned, params: EngineParams) -> None:
+def _consume(
+    app: BatchApp, config: Settings, owned: Owned, params: EngineParams, tracing: "WorkerTraces | None"
+) -> None:
     dead_letters = DeadLetters(app, config.dlq_topic)
-    intake = Intake(owned, params, config.events_partitions, dead_letters.send)
+    intake = Intake(owned, params, config.events_partitions, dead_letters.send, traces=tracing)
     # acks=False: offsets are committed behind snapshots, not behind the agent (app/transport.py).
     topic = app.topic(config.events_topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
 
@@ -159,37 +174,37 @@ def _problems(
 def _serve(app: BatchApp, config: Settings, owned: Owned, problems: Callable[[], list[str]]) -> None:
     @app.task
     async def serve_metrics() -> None:
-        start_http_server(config.metrics_port, addr="127.0.0.1")
+        start_http_server(config.metrics_port, addr=config.metrics_host)
 
-    @app.page("/health")
-    async def health(web: Any, _: Any) -> Any:
-        found = problems()
-        return web.json(
-            {
-                "status": "degraded" if found else "rebalancing" if app.rebalancing else "ok",
-                "checked": "reports written to Redis, snapshots and commits taken by Kafka",
-                "problems": found,
-                "node_id": config.node_id,
-                "partitions": sorted(owned.partitions),
-                "symbols": {
-                    name: {"epoch": symbol.epoch, "offset": symbol.engine.offset, "fenced": symbol.fenced}
-                    for name, symbol in sorted(owned.symbols.items())
-                },
-            }
-        )
+    add_health_pages(app, config, owned, problems)
 
 
 def _slow_computation(app: BatchApp, config: Settings, params: EngineParams) -> Compute:
     if config.slow_cycle_mode == "skip":
         return compute_here
     # Spawned, not forked: a fork would carry Kafka's threads and RocksDB's locks along.
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    # Its resource tracker outlives us, and says in plain text what it clears up if we are killed.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    pool = ProcessPoolExecutor(1, get_context("spawn"), _begin_slow, (config.node_id, config.log_level))
 
     @app.on_before_shutdown.connect
     async def stop(_: Any, **__: Any) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
 
     return compute_in(pool, params)
+
+
+def _begin_slow(node_id: str, level: str) -> None:
+    """Get a process for slow cycles ready: it logs as we do, leaves Ctrl-C in a terminal to us, and ends with us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.configure("worker", node_id, level)
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    # It waits for work on a pipe of which it has both ends, and would wait for ever where we were killed.
+    parent.join()
+    os._exit(0)
 
 
 def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
@@ -238,6 +253,7 @@ def _faust_app(config: Settings) -> BatchApp:
         config.worker_group,
         batched_topics=[config.events_topic],
         broker=[f"kafka://{address}" for address in config.kafka_brokers.split(",")],
+        broker_credentials=faust_credentials(config),
         store=STORE_URL,
         datadir=str(config.data_dir),
         autodiscover=False,
@@ -257,7 +273,7 @@ def _faust_app(config: Settings) -> BatchApp:
         broker_heartbeat_interval=min(_HEARTBEAT_SEC, session_sec / 10),
         producer_acks=-1,
         producer_max_request_size=MAX_SNAPSHOT_BYTES,
-        web_bind="127.0.0.1",
+        web_bind=config.metrics_host,
         web_host="127.0.0.1",
         web_port=config.worker_web_port,
         worker_redirect_stdouts=False,

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, InvalidSessionTimeoutError, KafkaError
 from aiokafka.protocol.group import JoinGroupRequest
 
 from app import topics
+from app.security.errors import AccessError
+from app.security.kafka import kafka_client, kafka_security, lacks_right, require_kafka
+from app.security.redis import redis_refusal
 from app.settings import Settings
 from app.stack.ports import is_free
 
@@ -33,7 +36,7 @@ class PreflightError(Exception):
 
 
 def check(config: Settings) -> int:
-    """Check ports, data folder and topics; return the data folder's lock, to be kept open.
+    """Check ports, data folder, access and topics; return the data folder's lock, to be kept open.
 
     Raises:
         PreflightError: the worker must not start.
@@ -42,10 +45,14 @@ def check(config: Settings) -> int:
         if not is_free(port):
             raise PreflightError(f"{name}={port} is taken: every worker of a host needs ports of its own")
     lock = _lock(config.data_dir)
-    for find_problem in (topics.problem, session_problem):
+    for find_problem in (access_problem, topics.problem, session_problem):
         problem = _answer(find_problem, config)
         if problem:
             raise PreflightError(problem)
+    # One that is away is waited for by the reports, not here.
+    refusal = redis_refusal(config, writes=True)
+    if refusal:
+        raise PreflightError(refusal)
     return lock
 
 
@@ -55,8 +62,19 @@ def _answer(find_problem: Callable[[Settings], Coroutine[Any, Any, str | None]],
         try:
             return asyncio.run(asyncio.wait_for(find_problem(config), _KAFKA_LIMIT_SEC))
         except (KafkaError, OSError, TimeoutError) as error:
-            logger.warning("waiting for Kafka at %s: %s", config.kafka_brokers, error or "no answer")
+            if missing := lacks_right(config, error):
+                return missing
+            logger.warning("waiting for Kafka at %s: %s", config.kafka_brokers, str(error) or "no answer")
             time.sleep(_RETRY_SEC)
+
+
+async def access_problem(config: Settings) -> str | None:
+    """Return in one line why no broker lets us in, `None` if one does."""
+    try:
+        await require_kafka(config.kafka_brokers, kafka_security(config))
+    except AccessError as error:
+        return str(error)
+    return None
 
 
 def _lock(folder: Path) -> int:
@@ -80,7 +98,7 @@ async def session_problem(config: Settings) -> str | None:
 
     They check it before anything else of a JoinGroup, which goes no further here: it comes without a member id.
     """
-    client = AIOKafkaClient(bootstrap_servers=config.kafka_brokers)
+    client = AIOKafkaClient(**kafka_client(config))
     group, session_ms = f"{config.worker_group}-preflight", config.session_timeout_ms
     try:
         await client.bootstrap()
@@ -90,6 +108,8 @@ async def session_problem(config: Settings) -> str | None:
         answer = await client.send(node, probe, group=ConnectionGroup.COORDINATION)
     finally:
         await client.close()
+    if answer.error_code == GroupAuthorizationFailedError.errno:
+        raise GroupAuthorizationFailedError(f"group {group}")
     if answer.error_code != InvalidSessionTimeoutError.errno:
         return None
     return (

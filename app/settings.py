@@ -3,6 +3,9 @@
 A field is an environment variable of the same name in capitals. Its type carries what is allowed, its
 `_DESCRIPTIONS` entry what it does; `.env.example` is generated from both (`make env-example`). This module
 is the only one that reads the environment.
+
+A secret may come in a file instead, whose name is in the variable with `_FILE` behind it. Inside it is a `Secret`,
+which nothing shows; a password in REDIS_URL is taken out of it and becomes one.
 """
 
 import os
@@ -17,6 +20,8 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+from app.security.secret import HIDDEN, Secret, without_password
+from app.settings_rules import contradiction, unusable_file
 
 
 def _form(pattern: str, allowed: str) -> Meta:
@@ -26,6 +31,7 @@ def _form(pattern: str, allowed: str) -> Meta:
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Symbols = Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+File = Annotated[str, _form(r"^[^\x00]+$", "the name of a file in PEM that can be read")]
 
 
 class SettingsError(ValueError):
@@ -39,12 +45,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_brokers: Annotated[
         str, _form(r"^[^\s,:/]+:\d{1,5}(,[^\s,:/]+:\d{1,5})*$", "host:port, several separated by commas")
     ] = "127.0.0.1:9092"
-    redis_url: Annotated[str, _form(r"^rediss?://[^\s]+$", "redis://host:port/db or rediss://…")] = (
-        "redis://127.0.0.1:6379/0"
-    )
-    redis_password: str | None = None
-    binance_api_key: str | None = None
-    binance_api_secret: str | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: Secret | None = None
+    kafka_ca_file: File | None = None
+    kafka_cert_file: File | None = None
+    kafka_key_file: File | None = None
+    # No options behind it: they could switch the check of certificates off, or hold a password.
+    redis_url: Annotated[
+        str,
+        _form(r"^rediss?://[^\s?#]+$", "redis://host:port/db or rediss://…, a user before the host, nothing behind it"),
+    ] = "redis://127.0.0.1:6379/0"
+    redis_password: Secret | None = None
+    redis_ca_file: File | None = None
+    binance_api_key: Secret | None = None
+    binance_api_secret: Secret | None = None
     binance_http_url: Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None = None
     binance_ws_url: Annotated[str, _form(r"^wss?://[^\s]+$", "a ws:// or wss:// address")] | None = None
     exchange_idle_ms: Annotated[int, Meta(ge=200, le=600_000)] = 5000
@@ -58,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "context8"
     worker_data_dir: Annotated[str, Meta(min_length=1)] | None = None
     worker_web_port: Port = 6066
-    session_timeout_ms: Annotated[int, Meta(ge=500, le=300_000)] = 1500
+    session_timeout_ms: Annotated[int, Meta(ge=500, le=80_000)] = 1500
     fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
     snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
     slow_cycle_ms: Annotated[int, Meta(ge=1000, le=5000)] = 2000
@@ -73,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[str, _form(r"^[A-Za-z0-9._-]{1,64}$", "1 to 64 letters, digits, dots, hyphens or underscores")] | None
     ) = None
     nt_metrics_port: Port | None = None
+    metrics_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     producer_http_port: Port = 9081
     producer_queue_limit: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     reader_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
@@ -82,6 +99,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stale_after_ms: Annotated[int, Meta(ge=500, le=600_000)] = 2000
     timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 150
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_exporter_otlp_endpoint: (
+        Annotated[str, _form(r"^https?://[^\s]+$", "an http:// or https:// address")] | None
+    ) = None
+    traces_per_sec: Annotated[int, Meta(ge=1, le=10)] = 1
+
+    @property
+    def kafka_uses_tls(self) -> bool:
+        """Whether connections to Kafka are encrypted."""
+        return self.kafka_security_protocol.endswith("SSL")
+
+    @property
+    def kafka_uses_sasl(self) -> bool:
+        """Whether Kafka is told who we are by user name and password."""
+        return self.kafka_security_protocol.startswith("SASL")
 
     @property
     def dlq_topic(self) -> str:
@@ -103,14 +134,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Name of this process in reports and logs: `NT_NODE_ID`, else host name and process id."""
         return self.nt_node_id or f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:40]}-{os.getpid()}"
 
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The texts that no line of a log may show, wherever a library puts them (`app.logs`)."""
+        return tuple(secret.reveal() for name in sorted(SECRETS) if (secret := getattr(self, name)) is not None)
 
-SECRETS: Final = frozenset({"redis_password", "binance_api_key", "binance_api_secret"})
+
+SECRETS: Final = frozenset({"kafka_password", "redis_password", "binance_api_key", "binance_api_secret"})
 
 _DESCRIPTIONS: Final[dict[str, str]] = {
     "symbols": "what the producer subscribes to, separated by commas",
     "kafka_brokers": "host:port of Kafka or Redpanda brokers, separated by commas",
-    "redis_url": "Redis or Valkey that holds the reports: redis://host:port/db or rediss://",
-    "redis_password": "password for Redis (secret)",
+    "kafka_security_protocol": "how to connect to Kafka: SSL encrypts, SASL says who we are",
+    "kafka_sasl_mechanism": "how the password is shown to Kafka; SCRAM never sends it",
+    "kafka_username": "user of Kafka, with SASL",
+    "kafka_password": "password of that user (secret)",
+    "kafka_ca_file": "authorities that Kafka's certificate may be of, with SSL; default those of the machine",
+    "kafka_cert_file": "certificate of our own for brokers that want one, with SSL",
+    "kafka_key_file": "key of that certificate, without a pass phrase",
+    "redis_url": "Redis or Valkey that holds the reports; rediss:// encrypts",
+    "redis_password": "password of the user in REDIS_URL, or of Redis' default user (secret)",
+    "redis_ca_file": "authorities that Redis' certificate may be of, with rediss://; default those of the machine",
     "binance_api_key": "Binance API key; public market data needs none (secret)",
     "binance_api_secret": "Binance API secret (secret)",
     "binance_http_url": "REST address in place of Binance's own, e.g. of `context8 exchange`",
@@ -135,6 +179,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "cache_ttl_sec": "life of a report in Redis",
     "nt_node_id": "name of this process in reports and logs; default host name and process id",
     "nt_metrics_port": "Prometheus port of a worker; default 9101 for web port 6066, 9102 for 6067 and so on",
+    "metrics_host": "address that /health and /metrics of producer and worker listen on; 0.0.0.0 in a container",
     "producer_http_port": "/health and /metrics of the producer",
     "producer_queue_limit": "events that may wait for Kafka in the producer",
     "reader_host": "address that the reader listens on",
@@ -144,6 +189,8 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "stale_after_ms": "silence of a report's writer after which the reader marks the report stale and down",
     "timeout_ms": "limit for every answer of the reader",
     "log_level": "how much is logged",
+    "otel_exporter_otlp_endpoint": "OpenTelemetry collector for traces (OTLP over HTTP); none are made without it",
+    "traces_per_sec": "events a second that a producer has traced, where traces are on",
 }
 
 
@@ -156,18 +203,39 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     from_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None} if env_file else {}
     values = {**from_file, **(os.environ if environ is None else environ)}
     hints = get_type_hints(Settings, include_extras=True)
-    given = {
-        name: _convert(name, values[name.upper()].strip(), hint)
-        for name, hint in hints.items()
-        if values.get(name.upper(), "").strip()
+    texts = {
+        name: text
+        for name in hints
+        if (text := _secret(name, values) if name in SECRETS else values.get(name.upper(), "").strip())
     }
+    given = {name: _convert(name, text, hints[name]) for name, text in texts.items()}
+    if "redis_url" in given:
+        given["redis_url"], password = without_password(given["redis_url"])
+        if password and given.setdefault("redis_password", password) != password:
+            raise SettingsError("REDIS_PASSWORD is not allowed: REDIS_URL has another password; give it once")
     settings = Settings(**given)
-    if settings.down_after_ms <= settings.degraded_after_ms:
-        raise SettingsError(
-            f"DOWN_AFTER_MS={settings.down_after_ms} is not allowed: "
-            f"more than DEGRADED_AFTER_MS={settings.degraded_after_ms}"
-        )
+    problem = contradiction(settings) or unusable_file(settings)
+    if problem:
+        raise SettingsError(problem)
     return settings
+
+
+def _secret(name: str, values: Mapping[str, str]) -> str:
+    """Return a secret that a variable or a file holds, nothing if neither does."""
+    variable = f"{name.upper()}_FILE"
+    given, file = values.get(name.upper(), "").strip(), values.get(variable, "").strip()
+    if not file:
+        return given
+    if given:
+        raise SettingsError(f"{variable} is not allowed: {name.upper()} is set as well; give it once")
+    refused = f"{variable}={file[:120]!r} is not allowed: a file that holds the secret and nothing else"
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{refused}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    if not text or "\n" in text:
+        raise SettingsError(f"{refused}: {'more than one line' if text else 'empty'}")
+    return text
 
 
 def env_example() -> str:
@@ -181,10 +249,14 @@ def env_example() -> str:
             f"# {_DESCRIPTIONS[field.name]}; {_allowed(field.name, hints[field.name])}",
             f"# {field.name.upper()}={'' if default is None else default}",
         ]
+        if field.name in SECRETS:
+            lines += ["# or the name of a file that holds it", f"# {field.name.upper()}_FILE="]
     return "\n".join(lines) + "\n"
 
 
 def _convert(name: str, text: str, hint: Any) -> Any:
+    if name in SECRETS:
+        return Secret(text)
     raw: Any = tuple(part.strip() for part in text.split(",")) if hint is Symbols else text
     try:
         value = msgspec.convert(raw, hint, strict=False)
@@ -196,7 +268,8 @@ def _convert(name: str, text: str, hint: Any) -> Any:
 
 
 def _refused(name: str, text: str, hint: Any) -> SettingsError:
-    shown = "(hidden)" if name in SECRETS else repr(text[:120])
+    # What comes before an @ in an address may be a password.
+    shown = HIDDEN if "@" in text else repr(text[:120])
     return SettingsError(f"{name.upper()}={shown} is not allowed: {_allowed(name, hint)}")
 
 

@@ -1,14 +1,26 @@
 """Prometheus metrics of a worker, under the names that dashboards and alerts depend on.
 
-Symbol labels come only from events that passed the contract's checks.
+Symbol labels come only from events that passed the contract's checks, and are had through `SERIES`, which bounds them
+(app/symbol_series.py). All other label values are listed here: each has a series from the start, at 0, since Prometheus
+cannot see a counter rise that was not there before. What they mean is in docs/runbooks/monitoring.md.
 """
+
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from app.symbol_series import SymbolSeries
+
+SERIES: Final = SymbolSeries()
+
 EVENTS = Counter("context8_events", "Market events applied", ["symbol", "type"])
-EVENTS_RATE = Gauge("context8_events_rate", "Market events a second over the last reporting cycles", ["symbol", "type"])
-STREAM_LAG_MS = Gauge("context8_stream_lag_ms", "Wall clock minus newest event time, at least 0", ["symbol"])
-REPORT_AGE_MS = Gauge("context8_report_age_ms", "Time since the symbol's last written report", ["symbol"])
+EVENTS_RATE = Gauge("context8_events_rate", "Market events a second, over the last 2 s", ["symbol", "type"])
+STREAM_LAG_MS = Gauge(
+    "context8_stream_lag_ms", "Wall clock minus newest event time at the scrape, at least 0", ["symbol"]
+)
+REPORT_AGE_MS = Gauge(
+    "context8_report_age_ms", "Time at the scrape since the symbol's last written report, or since it came", ["symbol"]
+)
 CALC_LATENCY_MS = Histogram(
     "context8_calc_latency_ms",
     "Time to compute and encode one report",
@@ -28,6 +40,7 @@ SYMBOLS_ASSIGNED = Gauge("nt_symbols_assigned", "Symbols that this worker owns")
 LEASE_CONFLICTS = Counter("nt_lease_conflicts", "Publishes refused because a newer writer epoch exists")
 REBALANCES = Counter("nt_hrw_rebalances", "Partition rebalances that this worker took part in")
 DEAD_LETTERS = Counter("context8_dead_letters", "Unusable messages sent to the dead-letter topic", ["reason"])
+BACKLOG = Gauge("context8_backlog_events", "Events in the worker's partitions that no engine has seen yet")
 DUPLICATES = Counter("context8_duplicate_events", "Events at or below a snapshot's offset, skipped")
 SNAPSHOT_BYTES = Histogram(
     "context8_snapshot_bytes",
@@ -41,3 +54,34 @@ RESTORE_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 RESTORED_SYMBOLS = Counter("context8_restored_symbols", "Symbols restored from snapshots")
+
+_ERRORS: Final = (
+    ("checkpoint", "hand_over_timeout"),
+    ("checkpoint", "snapshot"),
+    ("ownership", "bad_snapshot"),
+    ("ownership", "epoch_not_recorded"),
+    ("ownership", "offset_beyond_log"),
+    ("report", "calculation"),
+    ("report", "slow"),
+    ("store", "epoch_exhausted"),
+    ("store", "epoch_high"),
+    ("store", "unavailable"),
+    ("worker", "cycle"),
+)
+_DEAD_LETTER_REASONS: Final = (
+    "empty",
+    "engine_error",
+    "invalid",
+    "key_mismatch",
+    "malformed_json",
+    "oversized",
+    "time_ahead",
+    "wrong_partition",
+)
+
+for _labels in _ERRORS:
+    ERRORS.labels(*_labels)
+for _reason in _DEAD_LETTER_REASONS:
+    DEAD_LETTERS.labels(_reason)
+for _outcome in ("done", "skipped", "failed"):
+    SLOW_CYCLES.labels(_outcome)

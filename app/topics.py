@@ -10,6 +10,7 @@ import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from app.security.kafka import kafka_client
 from app.settings import Settings
 
 MAX_SNAPSHOT_BYTES: Final = 8_388_608  # a head or a part; heads of the tape have 20 KB
@@ -62,7 +63,7 @@ async def ensure(settings: Settings) -> dict[str, str]:
     Raises:
         TopicMismatchError: a topic exists with another number of partitions.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     try:
         return {spec.name: await _ensure_one(admin, spec, settings.topic_replication) for spec in plan(settings)}
@@ -72,13 +73,14 @@ async def ensure(settings: Settings) -> dict[str, str]:
 
 async def problem(settings: Settings) -> str | None:
     """Return in one line what is wrong with the topics as they are, `None` if nothing is."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     try:
         existing = set(await admin.list_topics())
         for spec in plan(settings):
             if spec.name not in existing:
-                return f"topic {spec.name} is missing: run `context8 topics`"
+                unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else ", unless our user may not see it"
+                return f"topic {spec.name} is missing: run `context8 topics`{unseen}"
             try:
                 await _require_partitions(admin, spec)
             except TopicMismatchError as error:

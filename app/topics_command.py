@@ -2,11 +2,16 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from aiokafka.errors import KafkaError
 
-from app import settings, topics
+from app import exit_codes, logs, settings, topics
+from app.security.errors import AccessError
+from app.security.kafka import kafka_security, lacks_right, require_kafka
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
@@ -14,16 +19,24 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
-    """Create and check; 0 if all is as it should be, 2 otherwise."""
+    """Create and check; 0 if all is as it should be, 3 if Kafka refuses us, 2 otherwise."""
     try:
         config = settings.load()
+        logs.configure("topics", config.node_id, config.log_level, config.secret_values)
+        asyncio.run(require_kafka(config.kafka_brokers, kafka_security(config)))
         outcome = asyncio.run(topics.ensure(config))
+    except AccessError as error:
+        print(error, file=sys.stderr)
+        return exit_codes.CANNOT_START
     except (settings.SettingsError, topics.TopicMismatchError) as error:
         print(error, file=sys.stderr)
         return 2
     except (KafkaError, OSError) as error:
+        if missing := lacks_right(config, error):
+            print(missing, file=sys.stderr)
+            return exit_codes.CANNOT_START
         print(f"KAFKA_BROKERS={config.kafka_brokers}: no answer that can be used: {error}", file=sys.stderr)
         return 2
     for name, state in outcome.items():
-        print(f"{state:8} {name}")
+        logger.info("topic %s: %s", name, state)
     return 0

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from app import exit_codes
+from app import exit_codes, traces
 from app.settings import SettingsError, load
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Become `python -m app worker`; does not return unless a setting is wrong."""
     try:
-        load()
+        traces.require(load())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return exit_codes.BAD_SETTING

@@ -8,7 +8,8 @@ moment is left to be read.
 import asyncio
 import logging
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -21,20 +22,23 @@ _LIMIT_SEC: Final = 30.0
 _FETCH_MS: Final = 200
 
 
-async def warm_up(table: SnapshotTable, brokers: str) -> None:
-    """Bring the databases of all partitions up to what the changelog has now; whatever fails is left to recovery."""
+async def warm_up(table: SnapshotTable, client: Mapping[str, Any]) -> None:
+    """Bring the databases of all partitions up to what the changelog has now; whatever fails is left to recovery.
+
+    `client` are the arguments of aiokafka's clients that say where the brokers are and how to get in.
+    """
     began = time.monotonic()
     try:
-        records = await asyncio.wait_for(_read(table, brokers), _LIMIT_SEC)
+        records = await asyncio.wait_for(_read(table, client), _LIMIT_SEC)
     except (KafkaError, OSError, TimeoutError) as error:
         logger.warning("the changelog could not be read ahead, joining takes longer: %r", error)
     else:
         logger.info("read %d changelog records ahead in %.2f s", records, time.monotonic() - began)
 
 
-async def _read(table: SnapshotTable, brokers: str) -> int:
+async def _read(table: SnapshotTable, client: Mapping[str, Any]) -> int:
     topic, count = table.changelog_topic, 0
-    async with AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False) as consumer:
+    async with AIOKafkaConsumer(**client, enable_auto_commit=False) as consumer:
         left = {TopicPartition(topic, partition) for partition in range(table.partitions)}
         consumer.assign(left)
         begins, ends = await consumer.beginning_offsets(left), await consumer.end_offsets(left)

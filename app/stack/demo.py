@@ -24,6 +24,7 @@ from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
 from app.stack.board import live_table, summary_table
 from app.stack.errors import StackError
 from app.stack.ports import MAX_WORKERS
+from app.stack.prometheus import Prometheus, targets
 from app.stack.samples import Samples
 from app.stack.system import System, SystemOptions
 
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME@TIME[:SYMBOL],…",
         help="play patterns in the simulated market, see context8 exchange",
     )
+    parser.add_argument(
+        "--observe", action="store_true", help="run Prometheus on it, with the project's rules and alerts"
+    )
     parser.add_argument("--port-base", type=int, metavar="N", help="move every port to the block that begins here")
 
 
@@ -58,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         system = System(options, folder)
-        code = Demo(system, Console(), args.seconds).run()
+        watched = targets(system.ports, options.workers)
+        prometheus = Prometheus(folder / "prometheus", watched) if args.observe else None
+        code = Demo(system, Console(), args.seconds, prometheus).run()
     except StackError as error:
         print(f"context8 demo: {error}", file=sys.stderr)
         code = 1
@@ -72,8 +78,11 @@ def run(args: argparse.Namespace) -> int:
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, system: System, console: Console, seconds: float | None) -> None:
+    def __init__(
+        self, system: System, console: Console, seconds: float | None, prometheus: Prometheus | None = None
+    ) -> None:
         self._system = system
+        self._prometheus = prometheus
         self._console = console
         self._seconds = seconds
         self._started = time.monotonic()
@@ -99,14 +108,19 @@ class Demo:
         self._step("exchange", system.start_exchange)
         self._step(f"{system.options.workers} worker(s)", system.start_workers)
         self._step("reader", system.start_reader)
+        if self._prometheus is not None:
+            self._step("prometheus", self._prometheus.start)
         self._step("producer", system.start_producer)
         self._samples = {symbol: Samples() for symbol in system.symbols}
         url = system.reader_url
-        self._console.print(f"\n  reader   {url}/get_report?symbol={system.symbols[0]}")
+        self._console.print(f"\n  board    {url}/")
+        self._console.print(f"  reader   {url}/get_report?symbol={system.symbols[0]}")
         self._console.print(f"  MCP      {url}/mcp")
+        if self._prometheus is not None:
+            self._console.print(f"  Prometheus  {self._prometheus.url}/alerts")
         self._console.print(f"  Kafka    {system.kafka.bootstrap}   Redis  {system.redis.url}\n")
 
-    def _step(self, name: str, act: Callable[[], None]) -> None:
+    def _step(self, name: str, act: Callable[[], object]) -> None:
         started = time.monotonic()
         act()
         self._console.print(f"  [green]✓[/] {name}  [dim]({time.monotonic() - started:.1f} s)[/]", highlight=False)
@@ -134,6 +148,8 @@ class Demo:
 
     def _require_alive(self) -> None:
         ended = self._system.ended()
+        if ended is None and self._prometheus is not None and not self._prometheus.process.running:
+            ended = self._prometheus.process
         if ended is not None:
             raise StackError(f"{ended.name} ended with exit code {ended.exit_code}:\n{ended.log_tail()}")
         waited = time.monotonic() - self._started
@@ -144,6 +160,8 @@ class Demo:
     def _stop(self) -> None:
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         try:
+            if self._prometheus is not None:
+                self._prometheus.stop()
             self._system.stop()
         finally:
             signal.signal(signal.SIGINT, previous)

@@ -6,7 +6,9 @@ like, with the same port and the same records.
 
 import asyncio
 import socket
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -46,6 +48,48 @@ _SETTINGS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class TlsListener:
+    """One more way in, with TLS.
+
+    Attributes:
+        name: what the broker calls it, in letters.
+        port: where it listens on loopback.
+        key_and_certificate: what it shows, one file in PEM.
+        client_authority: clients must show a certificate of this authority.
+        mechanisms: clients must log in by one of these SASL mechanisms.
+    """
+
+    name: str
+    port: int
+    key_and_certificate: Path
+    client_authority: Path | None = None
+    mechanisms: tuple[str, ...] = ()
+
+    @property
+    def protocol(self) -> str:
+        """Kafka's name of the security protocol."""
+        return "SASL_SSL" if self.mechanisms else "SSL"
+
+    def settings(self, users: Mapping[str, str]) -> dict[str, str]:
+        """Return the broker's settings of this listener alone."""
+        settings = {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(self.key_and_certificate)}
+        if self.client_authority:
+            settings |= {
+                "ssl.client.auth": "required",
+                "ssl.truststore.type": "PEM",
+                "ssl.truststore.location": str(self.client_authority),
+            }
+        if self.mechanisms:
+            settings["sasl.enabled.mechanisms"] = ",".join(self.mechanisms)
+        for mechanism in self.mechanisms:
+            module = "plain.PlainLoginModule" if mechanism == "PLAIN" else "scram.ScramLoginModule"
+            known = "".join(f' user_{name}="{text}"' for name, text in users.items()) if mechanism == "PLAIN" else ""
+            jaas = f"org.apache.kafka.common.security.{module} required{known};"
+            settings[f"{mechanism.lower()}.sasl.jaas.config"] = jaas
+        return {f"listener.name.{self.name.lower()}.{name}": value for name, value in settings.items()}
+
+
 class KafkaBroker:
     """A broker whose data lies in `folder`; as a context manager it is started and stopped.
 
@@ -55,6 +99,9 @@ class KafkaBroker:
         controller_port: where the broker talks to its own controller; a free one by default.
         via: port of a proxy that passes on to `behind`; clients that come through it are told to come back
             through it, as Kafka's clients connect to whatever address the broker gives them.
+        tls: more listeners; the plain one stays, for whoever starts and stops the broker.
+        users: passwords by user name, for SASL.
+        rights: users may do only what an ACL allows; whoever comes through the plain listener may do everything.
         files: the Kafka to run; by default the one that `make setup` got, with the first Java that will do.
         flags: more options for the JVM.
 
@@ -69,6 +116,9 @@ class KafkaBroker:
         port: int | None = None,
         controller_port: int | None = None,
         via: int | None = None,
+        tls: Sequence[TlsListener] = (),
+        users: Mapping[str, str] | None = None,
+        rights: bool = False,
         files: KafkaFiles | None = None,
         flags: tuple[str, ...] = (),
     ) -> None:
@@ -77,6 +127,9 @@ class KafkaBroker:
         self.port = port or spare
         self.controller_port = controller_port or spare_for_controller
         self._via = via
+        self._tls = tls
+        self._users = users or {}
+        self._rights = rights
         self._files = files or KafkaFiles(find_java())
         command = self._files.command("kafka.Kafka", str(self._settings_file), flags=flags)
         self.process = Child("kafka", command, log=folder / "kafka.log")
@@ -102,7 +155,7 @@ class KafkaBroker:
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         if not data.exists():
-            self._files.format_folder(data)
+            self._files.format_folder(data, self._users)
         self._settings_file.write_text(self._settings(data), encoding="utf-8")
         self.process.start()
         return self.process.wait_ready(self._accepts_topics, limit)
@@ -138,6 +191,14 @@ class KafkaBroker:
             settings["listeners"] += f",PROXIED://{LOOPBACK}:{self.behind}"
             settings["advertised.listeners"] += f",PROXIED://{LOOPBACK}:{self._via}"
             settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
+        if self._rights:
+            settings["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+            settings["super.users"] = "User:ANONYMOUS"
+        for each in self._tls:
+            settings["listeners"] += f",{each.name}://{LOOPBACK}:{each.port}"
+            settings["advertised.listeners"] += f",{each.name}://{LOOPBACK}:{each.port}"
+            settings["listener.security.protocol.map"] += f",{each.name}:{each.protocol}"
+            settings |= each.settings(self._users)
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def _accepts_topics(self) -> bool:

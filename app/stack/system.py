@@ -22,6 +22,11 @@ from app.stack.redis import RedisServer
 _ROOT: Final = Path(__file__).parents[2]
 _READY_SEC: Final = 40.0
 _PARTITIONS: Final = 8
+_ACCESS: Final = (
+    *("KAFKA_SECURITY_PROTOCOL", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_PASSWORD_FILE"),
+    *("KAFKA_CA_FILE", "KAFKA_CERT_FILE", "KAFKA_KEY_FILE"),
+    *("REDIS_PASSWORD", "REDIS_PASSWORD_FILE", "REDIS_CA_FILE"),
+)
 
 
 class SystemOptions(msgspec.Struct, frozen=True):
@@ -66,6 +71,8 @@ class System:
     def environment(self) -> dict[str, str]:
         """The settings that all processes share, as environment variables."""
         return {
+            # What a .env says of other servers: these here have neither TLS nor users.
+            **dict.fromkeys(_ACCESS, ""),
             "SYMBOLS": ",".join(self.symbols),
             "KAFKA_BROKERS": self.kafka.bootstrap,
             "REDIS_URL": self.redis.url,

@@ -18,6 +18,8 @@ HEAVY_SUFFIX: Final = ":heavy"
 EPOCH_KEY: Final = "report:writer:token:"
 # Whoever listens here hears the symbol of each report as it is written.
 CHANGES_CHANNEL: Final = "report:changes"
+# And here, where traces are on, which reports contain a traced event.
+TRACES_CHANNEL: Final = "report:traces"
 
 
 class StoreUnavailableError(Exception):

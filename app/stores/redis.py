@@ -13,16 +13,17 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from app.security.redis import redis_client
+from app.security.secret import Secret
 from app.stores.base import (
     CHANGES_CHANNEL,
     EPOCH_KEY,
     EPOCH_LIMIT,
     HEAVY_SUFFIX,
     REPORT_KEY,
+    TRACES_CHANNEL,
     Publication,
     StoreUnavailableError,
 )
@@ -78,15 +79,11 @@ return 1
 class RedisReportStore:
     """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip."""
 
-    def __init__(self, url: str, *, password: str | None, ttl_sec: int, timeout_sec: float) -> None:
+    def __init__(
+        self, url: str, *, password: Secret | None, ca_file: str | None = None, ttl_sec: int, timeout_sec: float
+    ) -> None:
         # Retries are the caller's: redis-py's own would hold a call for several timeouts.
-        self._redis: Redis = Redis.from_url(
-            url,
-            password=password,
-            socket_timeout=timeout_sec,
-            socket_connect_timeout=timeout_sec,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis: Redis = redis_client(url, password, ca_file, read_sec=timeout_sec, connect_sec=timeout_sec)
         self._ttl_ms = ttl_sec * 1000
         self._take = _Script(self._redis, _TAKE)
         self._publish = _Script(self._redis, _PUBLISH)
@@ -100,6 +97,11 @@ class RedisReportStore:
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
         """See `ReportStore.publish`; one round trip for all."""
         return [bool(written) for written in await self._publish.each(map(self._publish_call, publications))]
+
+    async def tell_trace(self, message: bytes) -> None:
+        """Send a message to readers that have traces on; see `app.traces`."""
+        with absence_named():
+            await self._redis.publish(TRACES_CHANNEL, message)
 
     async def read(self, symbol: str) -> bytes | None:
         """See `ReportStore.read`."""

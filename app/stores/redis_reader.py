@@ -14,7 +14,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.microstructure.events import is_symbol
-from app.stores.base import CHANGES_CHANNEL, HEAVY_SUFFIX, REPORT_KEY
+from app.security.redis import redis_client
+from app.security.secret import Secret
+from app.stores.base import CHANGES_CHANNEL, HEAVY_SUFFIX, REPORT_KEY, TRACES_CHANNEL
 from app.stores.redis import absence_named
 from app.stores.split import is_light, join
 
@@ -24,10 +26,10 @@ _SCAN_COUNT: Final = 1000
 class RedisReportReader:
     """Reads reports; `timeout_sec` limits connecting and each round trip."""
 
-    def __init__(self, url: str, *, password: str | None, timeout_sec: float) -> None:
-        self._redis = _client(url, password, timeout_sec, timeout_sec)
+    def __init__(self, url: str, *, password: Secret | None, ca_file: str | None = None, timeout_sec: float) -> None:
+        self._redis = _client(url, password, ca_file, timeout_sec, timeout_sec)
         # A subscription is silent for as long as nothing changes.
-        self._listener = _client(url, password, None, timeout_sec)
+        self._listener = _client(url, password, ca_file, None, timeout_sec)
 
     async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
         """Return the newest report of each symbol, all from one moment, in one round trip.
@@ -74,20 +76,30 @@ class RedisReportReader:
                     elif is_symbol(name := message["data"].decode("latin-1")):
                         yield name
 
+    async def traces(self) -> AsyncIterator[bytes]:
+        """Yield what workers say of traced events, until cancelled; see `app.traces`.
+
+        Raises:
+            StoreUnavailableError: the subscription cannot be had, or was lost.
+        """
+        with absence_named():
+            async with self._listener.pubsub() as subscription:
+                await subscription.subscribe(TRACES_CHANNEL)
+                async for message in subscription.listen():
+                    if message["type"] == "message":
+                        yield message["data"]
+
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
         await self._listener.aclose()
 
 
-def _client(url: str, password: str | None, read_sec: float | None, connect_sec: float) -> Redis:
-    return Redis.from_url(
-        url,
-        password=password,
-        socket_timeout=read_sec,
-        socket_connect_timeout=connect_sec,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
+def _client(
+    url: str, password: Secret | None, ca_file: str | None, read_sec: float | None, connect_sec: float
+) -> Redis:
+    once = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return redis_client(url, password, ca_file, read_sec=read_sec, connect_sec=connect_sec, retry=once)
 
 
 def _whole(body: bytes | None, heavy: bytes | None) -> bytes | None:

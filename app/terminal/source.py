@@ -72,7 +72,9 @@ class RedisSource:
         # Why Redis is away is said once, by the command.
         logging.getLogger("report_server").setLevel(logging.CRITICAL)
         try:
-            self._store = RedisReportReader(url, password=settings.redis_password, timeout_sec=_TIMEOUT_SEC)
+            self._store = RedisReportReader(
+                url, password=settings.redis_password, ca_file=settings.redis_ca_file, timeout_sec=_TIMEOUT_SEC
+            )
         except ValueError as error:
             raise SourceError(f"{self._address}: {error}") from None
         self._service = ReportService(self._store, _TIMEOUT_SEC, settings.stale_after_ms)

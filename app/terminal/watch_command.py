@@ -1,4 +1,7 @@
-"""`context8 watch`: the table of the demo, kept up to date, against any Redis or any reader."""
+"""`context8 watch`: the table of the demo, kept up to date, against any Redis or any reader.
+
+Below it stands who took symbols over from whom while it ran, and for how long they had no report.
+"""
 
 import argparse
 import asyncio
@@ -11,9 +14,10 @@ if TYPE_CHECKING:
 
 from app.arguments import seconds
 from app.terminal.source import Source
+from app.terminal.takeovers import Takeovers
 
 HELP: Final = "watch the reports of all symbols, or of some"
-_LOOK_SEC: Final = 0.25
+_LOOK_SEC: Final = 0.1  # below the fast cycle, so that the last report before a takeover is seen
 _LIST_SEC: Final = 2.0
 
 
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Watch:
-    """Looks at the reports four times a second; `trouble` says why there are none now, `None` if there are."""
+    """Looks at the reports ten times a second; `trouble` says why there are none now, `None` if there are."""
 
     def __init__(self, source: "Source", symbols: tuple[str, ...], console: "Console") -> None:
         self.trouble: str | None = None
@@ -57,6 +61,7 @@ class Watch:
         self._names = list(symbols)
         self._list_again = 0.0
         self._reports: dict[str, dict[str, Any] | None] = {}
+        self._takeovers = Takeovers()
         self._console = console
 
     async def run(self, seconds: float | None) -> None:
@@ -85,6 +90,7 @@ class Watch:
         except SourceError as error:
             self.trouble = str(error)
             return
+        self._takeovers.note(self._reports)
         missing = [name for name, report in self._reports.items() if report is None]
         self.trouble = f"there is no report of {', '.join(missing)}" if missing else None
         if not self._reports:
@@ -97,8 +103,11 @@ class Watch:
 
         from app.stack.board import Seen, live_table
 
-        table = live_table({name: Seen(report) for name, report in self._reports.items()})
-        return Group(table, Text(f"{self.trouble}; trying again", "red")) if self.trouble else table
+        parts: list[RenderableType] = [live_table({name: Seen(report) for name, report in self._reports.items()})]
+        parts += [Text(line) for line in self._takeovers.lines()]
+        if self.trouble:
+            parts.append(Text(f"{self.trouble}; trying again", "red"))
+        return Group(*parts)
 
 
 def _symbol(text: str) -> str:
