@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example lock clean
+.PHONY: help setup demo run test schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -12,15 +12,18 @@ help: ## show this list
 setup: ## make .venv, get Kafka's jars and check Java and Redis; quick when done before
 	@scripts/setup
 
-demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file WORKERS=3 SYMBOLS=BTCUSDT,ETHUSDT PORT_BASE=20000)
+demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file WORKERS=3 SYMBOLS=BTCUSDT,ETHUSDT PORT_BASE=20000 OBSERVE=1)
 	@$(BIN)/context8 demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(TAPE),--tape $(TAPE)) \
-		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SYMBOLS),--symbols $(SYMBOLS)) $(if $(PORT_BASE),--port-base $(PORT_BASE))
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SYMBOLS),--symbols $(SYMBOLS)) $(if $(PORT_BASE),--port-base $(PORT_BASE)) $(if $(OBSERVE),--observe)
 
 run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, worker or reader; ARGS="--help")
 	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)
 
 test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some)
 	@scripts/setup-browser
+	@scripts/setup-compose
+	@scripts/setup-prometheus
+	@scripts/setup-redis-tls
 	@$(PYTEST) --benchmark-disable $(ARGS)
 
 schedules: setup ## play random schedules of faults on real processes (SCHEDULES=20)
@@ -29,8 +32,8 @@ schedules: setup ## play random schedules of faults on real processes (SCHEDULES
 bench: setup ## measure (ARGS="-k book" for some)
 	@$(PYTEST) --benchmark-only -r fE $(ARGS)
 
-bench-reader: setup ## measure the reader beside the plain SDK server (ARGS="--callers 100 --rounds 1" for less)
-	@PYTHONPATH=. $(BIN)/python tests/benchmarks/reader.py $(ARGS)
+bench-reader: setup ## measure the reader beside the plain SDK server, 8 minutes (ARGS="--callers 100 --rounds 1" for less)
+	@PYTHONPATH=.:tests $(BIN)/python -m benchmarks.reader $(ARGS)
 
 bench-throughput: setup ## measure a worker beside stock Faust, Quix Streams and the bare engine (ARGS="--rounds 1" for less)
 	@scripts/setup-bench
@@ -61,6 +64,17 @@ types: setup ## check types
 
 env-example: setup ## remake .env.example after a change of app/settings.py
 	@$(BIN)/python -c 'from app.settings import env_example; print(env_example(), end="")' >.env.example
+
+docs: setup ## remake the tables of docs/ that have a source, and build the site into .cache/site
+	@$(BIN)/python scripts/docs_pages.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open .cache/site/index.html"
+
+docs-serve: setup ## show the site at 127.0.0.1:8000 and build it anew on every change
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict --dev-addr 127.0.0.1:8000
+
+audit: setup ## bills of materials into dist/, licences, known vulnerabilities of what is locked
+	@$(BIN)/python scripts/audit.py $(ARGS)
 
 lock: ## remake requirements/ after a change of dependencies (ARGS=--upgrade for the newest versions)
 	@scripts/lock $(ARGS)

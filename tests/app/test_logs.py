@@ -1,27 +1,23 @@
 import json
 import logging
+import subprocess
 import sys
+from typing import Any
+
+import pytest
 
 from app.logs import JsonFormatter, Repeats
+from app.settings import load
+from support.contracts import SCHEMAS
+from support.log_lines import log_line
 
-FIELDS = [
-    "timestamp",
-    "level",
-    "component",
-    "symbol",
-    "lag_ms",
-    "node_id",
-    "stream_id",
-    "event_type",
-    "message",
-]
+FIELDS = json.loads((SCHEMAS / "log.json").read_text())["required"]
 
 
-def formatted(record: logging.LogRecord) -> dict[str, object]:
-    line = JsonFormatter("worker", "node-1").format(record)
+def formatted(record: logging.LogRecord, *secrets: str) -> dict[str, Any]:
+    line = JsonFormatter("worker", "node-1", secrets).format(record)
     assert "\n" not in line
-    parsed: dict[str, object] = json.loads(line)
-    return parsed
+    return log_line(line)
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -53,6 +49,69 @@ def test_an_exception_is_part_of_the_line() -> None:
     except ValueError:
         failing = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
     assert "ValueError: broken" in str(formatted(failing)["error"])
+
+
+def test_secrets_are_blotted_out_of_messages_and_tracebacks() -> None:
+    try:
+        raise ValueError("redis://:opensesame@host refuses")
+    except ValueError:
+        failing = logging.LogRecord("x", logging.ERROR, __file__, 1, "no %s", ("opensesame",), sys.exc_info())
+    line = formatted(failing, "opensesame", "no")
+    assert line["message"] == "no (hidden)"
+    assert "ValueError: redis://:(hidden)@host refuses" in line["error"]
+
+
+def test_the_settings_name_every_secret_that_is_set() -> None:
+    given = {"REDIS_URL": "redis://reader:opensesame@host/0", "BINANCE_API_SECRET": "of the exchange"}
+    assert sorted(load(given, env_file=None).secret_values) == ["of the exchange", "opensesame"]
+
+
+def test_what_a_logger_cannot_format_is_said_as_it_is() -> None:
+    slip = record("took %d", "three")
+    assert formatted(slip)["message"] == "'took %d' with ('three',)"
+    assert Repeats(5.0, Clock()).filter(slip), "and raises nothing in the library that made the slip"
+
+
+def test_half_a_character_does_not_spoil_a_line() -> None:
+    assert formatted(record("file \udcff"))["message"] == "file \\udcff"
+
+
+BEGIN = """
+import logging, sys, threading, warnings
+from app import logs
+logs.configure("reader", "node-1", "INFO")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "level", "message", "code"),
+    [
+        ("warnings.warn('it is old', FutureWarning)", "WARNING", "FutureWarning: it is old", 0),
+        ("raise ValueError('broken')", "CRITICAL", "the process ends: ValueError('broken')", 1),
+        (
+            "threading.Thread(target=lambda: 1 / 0, name='helper').start()",
+            "CRITICAL",
+            "thread helper ended: Zero",
+            0,
+        ),
+        ("class Bad:\n    def __del__(self): raise OSError('gone')\nBad()", "ERROR", "OSError('gone')", 0),
+        ("logging.getLogger('library').warning('%d', 'three')", "WARNING", "'%d' with ('three',)", 0),
+    ],
+    ids=["warning", "exception", "thread", "destructor", "slip"],
+)
+def test_whatever_python_reports_by_itself_is_a_line_of_the_log(
+    program: str, level: str, message: str, code: int
+) -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, check=False)
+    (line,) = [log_line(text) for text in done.stderr.splitlines()]
+    assert (done.returncode, done.stdout, line["level"]) == (code, "", level)
+    assert message in line["message"]
+
+
+def test_a_process_that_is_interrupted_says_nothing() -> None:
+    program = BEGIN + "raise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 class Clock:

@@ -2,15 +2,21 @@
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 import pytest
 
 from app.stack.errors import StackError
-from app.stack.kafka import KafkaBroker
-from app.stack.redis import RedisServer
 
 
-def started[Server: (KafkaBroker, RedisServer)](make: Callable[[], Server]) -> Server:
+class Startable(Protocol):
+    """A server, or several."""
+
+    def start(self) -> object:
+        """Start; raises `StackError`."""
+
+
+def started[Server: Startable](make: Callable[[], Server]) -> Server:
     """Return the server that `make` gives, started; otherwise end the test with the reason."""
     try:
         server = make()

@@ -57,3 +57,11 @@ async def ground(
     reports = Reports(server.url, SYMBOLS)
     yield Ground(deployment, reports, broker, broker_proxy, server, redis_proxy)
     await reports.close()
+
+
+@pytest.fixture
+async def deployment(kafka: str, redis_url: str, topic_prefix: str, tmp_path: Path) -> Deployment:
+    """Give the session's servers, with topics of this test's own made."""
+    made = Deployment(kafka, redis_url, topic_prefix, tmp_path)
+    await made.create_topics()
+    return made

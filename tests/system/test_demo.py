@@ -77,9 +77,14 @@ async def test_a_demo_shows_valid_reports_over_http_and_mcp_and_leaves_nothing_b
         body = await get(base, "/get_report?symbol=ETHUSDT")
         return body if body != b"null" else None
 
+    async def board_named() -> bool:
+        return f"board    http://127.0.0.1:{base}/\n" in child.log.read_text()
+
     with child:
         report = validate_report(await eventually(answered, "the reader answers with a report"))
         assert report["symbol"] == "ETHUSDT"
+        await eventually(board_named, "the board's address is shown")
+        assert b"<title>" in (await get(base, "/") or b"")
         async with Client(f"http://127.0.0.1:{base}/mcp") as client:
             result = await client.call_tool("get_report", {"symbol": "BTCUSDT"})
         assert result.structured_content is not None

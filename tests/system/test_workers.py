@@ -4,54 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as aioredis
 
 from agents.intake import home_partition
-from app.microstructure.engine import EngineParams, SymbolEngine
-from app.microstructure.events import Event
-from app.stack.kafka import KafkaBroker
-from app.stack.redis import RedisServer
 from app.topics import changelog_name
 from support.changelog import newest_states
 from support.contracts import validate_report
-from support.markets import SECOND, START, deltas, snapshot, ticker, trade
+from support.worker_markets import SYMBOLS, interleaved, last_offsets, market, reference
 from support.workers import PARTITIONS, Deployment, Worker, eventually
 
 pytestmark = pytest.mark.stack
-
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "LTCUSDT")
-
-
-def market(symbol: str, count: int) -> list[Event]:
-    """A book that moves and trades: `count` events with times 100 ms apart."""
-    bids, asks = [(99.0 - n, 1.0 + n) for n in range(30)], [(101.0 + n, 1.0 + n) for n in range(30)]
-    events: list[Event] = [snapshot(1000, bids, asks, symbol=symbol), ticker(symbol=symbol)]
-    for number in range(count - 2):
-        at = START + number * SECOND // 10
-        if number % 2:
-            events.append(trade(number, 100.0, 0.5 + number % 7, at=at, symbol=symbol))
-        else:
-            update_id = 1001 + number // 2
-            change = [(99.5 - (number % 5) / 10, float(number % 3))]
-            events.append(deltas(update_id, update_id, change, at=at, symbol=symbol))
-    return events
-
-
-def interleaved(count: int) -> list[Event]:
-    """The markets of all symbols, taking turns."""
-    return [event for group in zip(*(market(symbol, count) for symbol in SYMBOLS), strict=True) for event in group]
-
-
-@pytest.fixture
-async def deployment(kafka: str, redis_url: str, topic_prefix: str, tmp_path: Path) -> Deployment:
-    made = Deployment(kafka, redis_url, topic_prefix, tmp_path)
-    await made.create_topics()
-    return made
 
 
 @pytest.fixture
@@ -85,28 +50,6 @@ class Reports:
 
     async def reached(self, offsets: dict[str, int]) -> bool:
         return await self.offsets() == offsets
-
-
-def last_offsets(events: list[Event], start: dict[int, int] | None = None) -> dict[str, int]:
-    """The offset of each symbol's last event when `events` fill the topic."""
-    position = dict(start or {})
-    last: dict[str, int] = {}
-    for event in events:
-        partition = home_partition(event.symbol, PARTITIONS)
-        last[event.symbol] = position.setdefault(partition, 0)
-        position[partition] += 1
-    return last
-
-
-def reference(symbol: str, events: list[Event]) -> bytes:
-    """The state of an engine that was never disturbed."""
-    engine, position = SymbolEngine(symbol, EngineParams()), dict.fromkeys(range(PARTITIONS), 0)
-    for event in events:
-        partition = home_partition(event.symbol, PARTITIONS)
-        if event.symbol == symbol:
-            engine.apply(event, position[partition])
-        position[partition] += 1
-    return engine.snapshot()
 
 
 async def test_events_become_reports_and_bad_messages_go_aside(deployment: Deployment, reports: Reports) -> None:
@@ -256,32 +199,6 @@ async def test_reports_keep_coming_and_say_so_when_the_source_stops(deployment: 
         assert 1000 < report["ingestion"]["last_event_age_ms"] < 10_000
 
 
-async def test_health_names_a_redis_and_a_kafka_that_are_away(topic_prefix: str, tmp_path: Path) -> None:
-    broker, server = KafkaBroker(tmp_path / "kafka"), RedisServer(tmp_path / "redis")
-    with broker, server:
-        deployment = Deployment(broker.bootstrap, server.url, topic_prefix, tmp_path)
-        await deployment.create_topics()
-        with deployment.worker("w1") as worker:
-            await deployment.send(market("BTCUSDT", 10))
-
-            async def healthy() -> bool:
-                health = await worker.health()
-                return health.get("status") == "ok" and bool(health["symbols"])
-
-            async def problem(name: str) -> bool:
-                health = await worker.health()
-                return health["status"] == "degraded" and any(name in each for each in health["problems"])
-
-            await eventually(healthy, "all is well")
-            server.kill()
-            await eventually(partial(problem, "Redis"), "Redis is named")
-            server.start()
-            await eventually(healthy, "Redis is back, all is well by itself")
-            broker.kill()
-            await eventually(partial(problem, "Kafka"), "Kafka is named")
-            worker.kill()
-
-
 async def test_logs_are_one_json_object_a_line(deployment: Deployment, reports: Reports) -> None:
     with deployment.worker("w1") as worker:
         await deployment.send(market("BTCUSDT", 10))
@@ -290,46 +207,3 @@ async def test_logs_are_one_json_object_a_line(deployment: Deployment, reports: 
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
     assert {"restored", "writer"} & {line["message"].split()[0] for line in lines}
     assert {line["component"] for line in lines} == {"worker"}
-
-
-@pytest.mark.parametrize(("name", "value"), [("TIMEOUT_MS", "soon"), ("REDIS_URL", "nowhere")])
-async def test_a_bad_setting_stops_a_worker_with_one_line(deployment: Deployment, name: str, value: str) -> None:
-    with deployment.worker("w1", **{name: value}) as worker:
-        await eventually(lambda: _ended(worker), "the worker ends")
-    assert worker.exit_code == 2
-    assert worker.log.read_text().splitlines()[0].startswith(f"{name}='{value}' is not allowed: ")
-    assert len(worker.log.read_text().splitlines()) == 1
-
-
-async def test_a_worker_that_could_not_work_says_why_before_it_joins(deployment: Deployment) -> None:
-    with deployment.worker("w1") as first:
-
-        async def up() -> bool:
-            return bool((await first.health()).get("partitions")) and bool(await first.metrics())
-
-        await eventually(up, "the first worker is up")
-        refused = {
-            "WORKER_DATA_DIR": (str(deployment.folder / "w1"), "is in use: every worker of a host"),
-            "NT_METRICS_PORT": (str(first.metrics_port), "is taken: every worker of a host"),
-            "WORKER_WEB_PORT": (str(first.web_port), "is taken: every worker of a host"),
-            "EVENTS_PARTITIONS": ("7", f"has {PARTITIONS} partitions, 7 are wanted: set EVENTS_PARTITIONS"),
-            "EVENTS_TOPIC": ("absent", "topic absent is missing: run `context8 topics`"),
-        }
-        for name, (value, reason) in refused.items():
-            with deployment.worker(f"refused-{name}", **{name: value}) as second:
-                await eventually(partial(_ended, second), "the worker ends", limit_sec=20)
-            assert second.exit_code == 3
-            assert reason in second.log.read_text()
-            assert len(second.log.read_text().splitlines()) == 1
-        assert (await first.health())["partitions"] == list(range(PARTITIONS))
-
-
-async def test_a_data_folder_that_cannot_be_used_is_named(deployment: Deployment) -> None:
-    (deployment.folder / "a-file").write_text("")
-    with deployment.worker("w1", WORKER_DATA_DIR=str(deployment.folder / "a-file")) as worker:
-        await eventually(partial(_ended, worker), "the worker ends", limit_sec=20)
-    assert "a-file cannot be used: " in worker.log.read_text()
-
-
-async def _ended(worker: Worker) -> bool:
-    return not worker.running

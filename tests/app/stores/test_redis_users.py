@@ -1,5 +1,6 @@
 """The users of deploy/redis-users.acl on the real server: they can do their work and nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,24 @@ async def test_worker_and_reader_can_do_their_work(users: Callable[[str], str]) 
     assert await reader.read_many(["BTCUSDT", "NOSUCH"]) == [giant, None]
     assert await reader.symbols(10) == ["BTCUSDT"]
     await changes.aclose()  # type: ignore[attr-defined] # an async generator behind its protocol
+    await reader.close()
+    await store.close()
+
+
+async def test_a_worker_may_tell_readers_of_a_trace(users: Callable[[str], str]) -> None:
+    store = RedisReportStore(users("worker"), password=None, ttl_sec=300, timeout_sec=5.0)
+    reader = RedisReportReader(users("reader"), password=None, timeout_sec=5.0)
+    words = reader.traces()
+
+    async def next_word() -> bytes:
+        return await anext(words)
+
+    heard = asyncio.create_task(next_word())
+    while not heard.done():  # who does not listen yet hears nothing
+        await store.tell_trace(b"word")
+        await asyncio.wait([heard], timeout=0.05)
+    assert heard.result() == b"word"
+    await words.aclose()  # type: ignore[attr-defined] # an async generator behind its protocol
     await reader.close()
     await store.close()
 

@@ -1,0 +1,88 @@
+"""Shells into which a test types what a page says, as a reader of the page would."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from support.own_network import OwnNetwork
+
+
+class Terminal:
+    """A bash in a session of its own; what it prints goes to `log`, errors and progress to a file beside it."""
+
+    def __init__(self, network: OwnNetwork, log: Path, cwd: Path, env: Mapping[str, str]) -> None:
+        self._network = network
+        self._log = log
+        self._errors = log.with_suffix(".errors")
+        self._cwd = cwd
+        self._env = {**os.environ, **env}
+        self._typed = 0
+
+    def __enter__(self) -> Self:
+        self._process = self._network.run(self._start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def output(self) -> str:
+        """All that was printed so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """The JSON objects among what was printed."""
+        found, at, text, decoder = [], 0, self.output, json.JSONDecoder()
+        while (at := text.find('{"', at)) >= 0:
+            answer, at = decoder.raw_decode(text, at)
+            found.append(answer)
+        return found
+
+    def type(self, commands: str) -> None:
+        """Type lines, and a word at their end by which `ended` knows them."""
+        self._typed += 1
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{commands}\necho ended {self._typed} with $?\n".encode())
+        self._process.stdin.flush()
+
+    async def ended(self) -> bool:
+        """Whether all that was typed has ended; the last command of each block must have ended well."""
+        codes = re.findall(r"ended (\d+) with (\d+)$", self.output, re.MULTILINE)
+        assert {code for _, code in codes} <= {"0"}, f"{self.output}\n{self._errors.read_text(errors='replace')}"
+        return len(codes) == self._typed
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGINT)
+
+    def close(self, limit: float = 20.0) -> None:
+        """Press Ctrl-C, close the shell, and kill what is left of its process group."""
+        self.interrupt()
+        with suppress(BrokenPipeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(limit)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as log, self._errors.open("ab") as errors:
+            return subprocess.Popen(
+                ["bash", "--noprofile", "--norc"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=errors,
+                cwd=self._cwd,
+                env=self._env,
+                start_new_session=True,
+            )
