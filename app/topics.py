@@ -79,8 +79,9 @@ async def problem(settings: Settings) -> str | None:
         existing = set(await admin.list_topics())
         for spec in plan(settings):
             if spec.name not in existing:
-                unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else ", unless our user may not see it"
-                return f"topic {spec.name} is missing: run `context8 topics`{unseen}"
+                missing = f"topic {spec.name} is missing: run `context8 topics`"
+                open_to_all = settings.kafka_security_protocol == "PLAINTEXT"
+                return missing if open_to_all else f"{missing}, unless our user may not see it"
             try:
                 await _require_partitions(admin, spec)
             except TopicMismatchError as error:
