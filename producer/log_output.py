@@ -2,7 +2,8 @@
 
 NautilusTrader's Rust core writes its log to standard output and error itself, as plain text, past Python's
 logging. So both descriptors are led into a pipe, and a thread turns what comes out into log records; Python's own
-`sys.stderr` keeps the real one. What the core says in its last moment before a hard crash may be lost.
+`sys.stderr` keeps the real one. The core writes from a thread of its own, also after it was disposed of, so the
+descriptors are never given back. What it says in the very last moment of the process may be lost.
 """
 
 import logging
@@ -22,40 +23,40 @@ _LEVELS: Final = {
     "ERROR": logging.ERROR,
 }
 _STANDARD: Final = (1, 2)
+_MARK: Final = "\0drained"
 
 
 class NativeOutput:
-    """Turns what is written to descriptors 1 and 2 into log records between `start` and `stop`."""
+    """Turns what is written to descriptors 1 and 2 into log records, from `start` to the end of the process."""
 
     def __init__(self) -> None:
-        self._saved: list[int] = []
         self._thread = threading.Thread(target=self._read, name="native output", daemon=True)
+        self._drained = threading.Event()
         self._out = -1
 
     def start(self) -> None:
         """Take both descriptors over; to be called before logging is configured."""
         sys.stdout.flush()
         sys.stderr.flush()
-        self._saved = [os.dup(number) for number in _STANDARD]
-        sys.stdout, sys.stderr = (os.fdopen(os.dup(saved), "w", buffering=1) for saved in self._saved)
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in _STANDARD)
         self._out, into = os.pipe()
         for number in _STANDARD:
             os.dup2(into, number)
         os.close(into)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Give the descriptors back; everything written before has become a record."""
-        for number, saved in zip(_STANDARD, self._saved, strict=True):
-            os.dup2(saved, number)
-            os.close(saved)
-        self._thread.join(1.0)
+    def drain(self) -> None:
+        """Wait until everything written before has become a record."""
+        os.write(_STANDARD[0], f"\n{_MARK}\n".encode())
+        self._drained.wait(1.0)
 
     def _read(self) -> None:
         with os.fdopen(self._out, "r", encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 text = _COLOURS.sub("", line).rstrip()
-                if text:
+                if text == _MARK:
+                    self._drained.set()
+                elif text:
                     log_line(text)
 
 

@@ -35,7 +35,7 @@ def start(symbols: tuple[str, ...] | None, hang_ups: HangUps) -> int:
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         return _produce(settings, lambda: symbols or load().symbols, hang_ups)
     finally:
-        native.stop()
+        native.drain()
 
 
 def _produce(settings: Settings, wanted: Callable[[], tuple[str, ...]], hang_ups: HangUps) -> int:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
         return _record(args, settings, symbols)
     finally:
-        native.stop()
+        native.drain()
 
 
 def _record(args: argparse.Namespace, settings: Settings, symbols: tuple[str, ...]) -> int:
