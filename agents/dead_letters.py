@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import faust
-from aiokafka import ConsumerRecord
 
 from agents.log_fields import record_fields
+from app.batches import Record
 from app.microstructure.events import BadEventError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class DeadLetters:
             topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
 
-    def send(self, record: ConsumerRecord, error: BadEventError, done: Callable[[], None]) -> None:
+    def send(self, record: Record, error: BadEventError, done: Callable[[], None]) -> None:
         """Send a record aside; `done` is called when the broker has it."""
         logger.warning("unusable message: %s", error, extra=record_fields(record))
         sent = self._topic.send_soon(

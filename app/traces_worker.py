@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-from aiokafka import ConsumerRecord
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from agents.owned import Owned
+from app.batches import Record
 from app.stores.base import Publication, StoreUnavailableError
 from app.traces import HEADER, Carried, Tell
 from app.traces_otel import context_of, traceparent_of
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Found(NamedTuple):
     """A traced event in a batch that is about to be applied."""
 
-    record: ConsumerRecord
+    record: Record
     symbol: str
     parent: Context
     began_ns: int
@@ -60,7 +60,7 @@ class WorkerTraces:
         self._waiting: list[Applied] = []
         self._telling: set[asyncio.Task[None]] = set()
 
-    def found(self, records: Iterable[ConsumerRecord]) -> Found | None:
+    def found(self, records: Iterable[Record]) -> Found | None:
         """Return the first traced event among `records`, unless its engine has it already."""
         for record in records:
             if record.headers:
@@ -141,7 +141,7 @@ class WorkerTraces:
             _log.warning("readers were not told of a trace: %s", error)
 
 
-def _parent(record: ConsumerRecord) -> Context | None:
+def _parent(record: Record) -> Context | None:
     for name, value in record.headers:
         if name == HEADER and value is not None:
             return context_of(value.decode("latin-1"))

@@ -4,7 +4,7 @@ Faust's cost is per message: two tasks, a lock and a sensor call each. This tran
 one fetch returned for a partition into a single record whose value is the list, so that this cost is paid
 once a batch. An agent on a *batched topic* then reads::
 
-    async for records in stream:          # list[aiokafka.ConsumerRecord], one partition, offsets rising
+    async for records in stream:          # list[batches.Record], one partition, offsets rising
         for record in records: ...
 
 Everything else (assignment, tables, changelogs, standbys, flow control, back-pressure) is Faust's own. What
@@ -23,6 +23,7 @@ changes, and why:
 * **A broker that is away** when the worker starts is waited for.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
 * **One question for all committed offsets**, where stock Faust asks for one partition after the other.
+* **Lean records.** aiokafka makes a dataclass of every record; here it makes a struct of C, as `batches.Record` says.
 * **A hook before partitions go**, so that the worker can save and commit what it has.
 
 The measurements behind each are in docs/adr/0006-batch-transport.md.
@@ -38,16 +39,19 @@ from functools import partial
 from typing import Any, Final
 
 import faust
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from app.batches import Records, fold
+from app.batches import Record, Records, fold
 from app.membership import Membership
 
 logger = logging.getLogger(__name__)
+
+fetcher.ConsumerRecord = Record  # what its name stands for is looked up at each record
 
 FETCH_MAX_WAIT_MS: Final = 25
 # A broker that answers each fetch as soon as it has one event costs more than the events: so it waits those 25 ms.

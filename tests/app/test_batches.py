@@ -1,10 +1,14 @@
+import dataclasses
 from collections import defaultdict
 
+import msgspec
+from aiokafka.consumer import fetcher
+from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batches import RecordBatch, fold
+from app.batches import Record, RecordBatch, fold
 from support.records import record
 
 EVENTS, CHANGELOG, OTHER = TP("events", 0), TP("log", 0), TP("other", 0)
@@ -16,6 +20,17 @@ def records(keys: list[bytes]) -> list[object]:
 
 def folded(fetched: dict[TP, list[object]]) -> dict[TP, list[object]]:
     return dict(fold(fetched, frozenset({"events"}), frozenset({"log"})))
+
+
+def test_a_record_has_the_fields_of_aiokafkas_own_in_their_order() -> None:
+    theirs = [field.name for field in dataclasses.fields(ConsumerRecord)]
+    assert [field.name for field in msgspec.structs.fields(Record)] == theirs
+
+
+def test_aiokafka_makes_our_records_once_the_transport_is_there() -> None:
+    import app.transport  # noqa: F401
+
+    assert fetcher.ConsumerRecord is Record
 
 
 def test_a_batched_topic_gives_one_item_that_carries_all_and_the_last_offset() -> None:
