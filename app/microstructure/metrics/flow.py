@@ -13,6 +13,8 @@ second, most of them no longer in the processor's cache, took a quarter of all i
 
 from array import array
 from bisect import bisect_right
+from itertools import accumulate
+from operator import sub
 from typing import Final
 
 import msgspec
@@ -27,15 +29,15 @@ _COMPACT_AT: Final = 4096
 
 
 class FlowState(msgspec.Struct, frozen=True, array_like=True):
-    """The window: event times and, one more of each, the running sums before them; times and trades as int64.
+    """The window: event times as int64, trades at each, signed quantity of each in 10⁻⁸ units.
 
-    The units are JSON: MessagePack's integers end at 64 bits, which tokens of tiny price outgrow.
+    The quantities are JSON: MessagePack's integers end at 64 bits, which tokens of tiny price outgrow.
     """
 
     watched_since: int | None
     times: bytes
-    trades_before: bytes
-    units_before: bytes
+    counts: list[int]
+    units: bytes
 
 
 class TradeFlow:
@@ -75,12 +77,12 @@ class TradeFlow:
 
     def snapshot(self) -> FlowState:
         """Return the window's contents."""
-        start = self._start
+        trades, sums = self._trades_before[self._start :], self._units_before[self._start :]
         return FlowState(
             self.watched_since,
-            self._times[start:].tobytes(),
-            self._trades_before[start:].tobytes(),
-            msgspec.json.encode(self._units_before[start:]),
+            self._times[self._start :].tobytes(),
+            list(map(sub, trades[1:], trades)),
+            msgspec.json.encode(list(map(sub, sums[1:], sums))),
         )
 
     @classmethod
@@ -88,8 +90,10 @@ class TradeFlow:
         """Return a flow that goes on where `state` was taken."""
         flow = cls(window_sec)
         flow.watched_since = state.watched_since
-        flow._times, flow._trades_before = array("q", state.times), array("q", state.trades_before)
-        flow._units_before = msgspec.json.decode(state.units_before, type=list[int])
+        units = msgspec.json.decode(state.units, type=list[int])
+        flow._times = array("q", state.times)
+        flow._trades_before = array("q", accumulate(state.counts, initial=0))
+        flow._units_before = list(accumulate(units, initial=0))
         return flow
 
     def _add(self, time: int, units: int) -> None:
