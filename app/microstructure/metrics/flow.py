@@ -98,23 +98,29 @@ class TradeFlow:
 
     def _add(self, time: int, units: int) -> None:
         times, trades, sums = self._times, self._trades_before, self._units_before
-        if not times or time > times[-1]:
+        last = times[-1] if times else -1
+        if time > last:
             times.append(time)
             trades.append(trades[-1] + 1)
             sums.append(sums[-1] + units)
             self._expire(time - self._keep)
-            return
-        at = bisect_right(times, time)
+        elif time == last:
+            trades[-1] += 1
+            sums[-1] += units
+        elif time > last - self._keep:
+            self._add_late(time, units)
+
+    def _add_late(self, time: int, units: int) -> None:
+        """Count a trade that is older than the newest, but still inside the window."""
+        times, trades, sums = self._times, self._trades_before, self._units_before
+        at = max(bisect_right(times, time), self._start)
         if at > self._start and times[at - 1] == time:
             at -= 1
-        elif time > times[-1] - self._keep:  # out of order, but still inside the window
-            at = max(at, self._start)
+        else:
             times.insert(at, time)
             trades.insert(at, trades[at])
             sums.insert(at, sums[at])
-        else:
-            return
-        for later in range(at + 1, len(sums)):  # nearly always the last alone
+        for later in range(at + 1, len(sums)):
             trades[later] += 1
             sums[later] += units
 
