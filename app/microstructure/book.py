@@ -91,23 +91,25 @@ class _Side:
         self._prices.clear()
 
     def set(self, levels: Iterable[tuple[float, float]]) -> list[LevelChange]:
-        # The hot loop of the system: names are bound once, and most levels exist already.
+        # The hot loop of the system: names are bound once, and most changes bring or take a level.
         quantities, prices = self._qty, self._prices
-        quantity_of = quantities.get
+        quantity_of, take = quantities.get, quantities.pop
         changes: list[LevelChange] = []
         note = changes.append
         for price, qty in levels:
-            before = quantity_of(price, 0.0)
-            if qty == before:
-                continue
-            note((price, before, qty))
-            if not qty:
-                del quantities[price]
-                del prices[bisect_left(prices, price)]
-            else:
+            if qty:
+                before = quantity_of(price, 0.0)
+                if qty == before:
+                    continue
                 quantities[price] = qty
                 if not before:
                     insort(prices, price)
+            else:
+                before = take(price, 0.0)
+                if not before:
+                    continue
+                del prices[bisect_left(prices, price)]
+            note((price, before, qty))
         if len(prices) > MAX_LEVELS + _SLACK:
             self._cut()
         return changes
