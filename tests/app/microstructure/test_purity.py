@@ -12,9 +12,11 @@ ALLOWED = {
     "collections.abc",
     "datetime",
     "functools",
+    "itertools",
     "math",
     "msgspec",
     "numpy",
+    "operator",
     "re",
     "typing",
 }
