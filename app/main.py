@@ -74,11 +74,12 @@ def create_app(config: Settings) -> BatchApp:
     checkpoints = Checkpoints(owned, table, commit, snapshot_sec, _SNAPSHOT_SHARES)
     tracing = traces.for_worker(config, owned, store.tell_trace)
     reports = Reports(owned, store, config.node_id, traces=tracing)
+    backlog = partial(_backlog, app, config.events_topic, owned)
 
     slow_cycles = SlowCycles(
         owned,
         config.slow_cycle_ms,
-        lambda: _backlog(app, config.events_topic, owned) > config.slow_lag_events,
+        lambda: backlog() > config.slow_lag_events,
         _slow_computation(app, config, params),
     )
 
@@ -86,8 +87,7 @@ def create_app(config: Settings) -> BatchApp:
         await ownership.take_epochs()
         await slow_cycles.run()
         await reports.run()
-        if owned.partitions:
-            telemetry.BACKLOG.set(_backlog(app, config.events_topic, owned))
+        telemetry.BACKLOG.set(backlog())
 
     app.before_join = partial(warm_up, table, kafka_client(config))
     _consume(app, config, owned, params, tracing)
@@ -209,6 +209,8 @@ def _end_with(parent: Any) -> None:
 
 def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
     """Return how many events the broker has that no engine has seen yet."""
+    if not owned.partitions:
+        return 0  # there may be no consumer to ask yet
     backlog, assigned = 0, app.consumer.assignment()
     for partition, progress in owned.partitions.items():
         if TP(topic, partition) not in assigned:

@@ -30,8 +30,8 @@ class SymbolSeries:
         return symbol in self._series
 
     def admits(self, symbol: str) -> bool:
-        """Whether the symbol has series of its own or could have."""
-        return symbol in self._series or len(self._series) < self._limit
+        """Whether the symbol has series of its own or could have; `OTHER` never, it is no symbol."""
+        return symbol in self._series or (len(self._series) < self._limit and symbol != OTHER)
 
     def of[Metric: MetricWrapperBase](self, metric: Metric, symbol: str, *labels: str) -> Metric:
         """Return the series of `metric` for `symbol` and the other labels; it is made when there is none."""

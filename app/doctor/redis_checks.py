@@ -29,14 +29,10 @@ async def redis_findings(
         wall: the clock of this machine, in Unix seconds.
     """
     try:
-        for role in (each for each, asked in ((True, writes), (False, reads)) if asked):
-            missing = await missing_rights(config, writes=role)
-            who = "worker" if role else "reader"
-            yield (
-                error("redis", f"the {who}'s work is not allowed", lacking(config, missing, writes=role))
-                if missing
-                else ok("redis", f"{redis_address(config)} lets us do a {who}'s work")
-            )
+        if writes:
+            yield await _rights_finding(config, writes=True)
+        if reads:
+            yield await _rights_finding(config, writes=False)
         async with redis_of(config) as client:
             async for finding in _server_findings(client, wall):
                 yield finding
@@ -46,6 +42,13 @@ async def redis_findings(
         where = redis_address(config)
         advice = f"check that Redis runs at {where}, with TLS if REDIS_URL is rediss:// and else without"
         yield error("redis", f"does not answer ({absence})", advice)
+
+
+async def _rights_finding(config: Settings, *, writes: bool) -> Finding:
+    who, missing = "worker" if writes else "reader", await missing_rights(config, writes=writes)
+    if missing:
+        return error("redis", f"the {who}'s work is not allowed", lacking(config, missing, writes=writes))
+    return ok("redis", f"{redis_address(config)} lets us do a {who}'s work")
 
 
 async def _server_findings(client: Any, wall: Callable[[], float]) -> AsyncIterator[Finding]:

@@ -1,7 +1,7 @@
 """Is all well, and if not, where? Everything at once."""
 
 from form import Dashboard, Panel
-from parts import SYMBOL_PAGE, processes, quantile
+from parts import SYMBOL_PAGE, answering, processes, quantile
 
 FLEET = Dashboard(
     "context8-fleet",
@@ -72,24 +72,8 @@ FLEET = Dashboard(
                 "stat",
                 6,
             ),
-            Panel(
-                "Workers",
-                "Workers that answer Prometheus.",
-                "none",
-                {"": 'count(up{job="context8-worker"} == 1) or vector(0)'},
-                (1, 0.5),
-                "stat",
-                6,
-            ),
-            Panel(
-                "Readers",
-                "Readers that answer Prometheus.",
-                "none",
-                {"": 'count(up{job="context8-reader"} == 1) or vector(0)'},
-                (1, 0.5),
-                "stat",
-                6,
-            ),
+            answering("worker"),
+            answering("reader"),
             Panel(
                 "Symbols",
                 "Symbols that workers own, all together.",

@@ -10,6 +10,13 @@ def quantile(share: str, metric: str, by: str = "le", where: str = "") -> str:
     return f"histogram_quantile({share}, sum by ({by}) (rate({metric}_bucket{where}[$__rate_interval])))"
 
 
+def answering(role: str) -> Panel:
+    """Return the panel of how many processes of a role answer Prometheus."""
+    title = f"{role.capitalize()}s"
+    count = f'count(up{{job="context8-{role}"}} == 1) or vector(0)'
+    return Panel(title, f"{title} that answer Prometheus.", "none", {"": count}, (1, 0.5), "stat", 6)
+
+
 def processes(job: str) -> list[Panel]:
     """Return the panels of CPU and memory of the jobs that match."""
     return [

@@ -1,7 +1,7 @@
 """What callers see."""
 
 from form import Dashboard, Panel
-from parts import SYMBOL_PAGE, processes, quantile
+from parts import SYMBOL_PAGE, answering, processes, quantile
 
 READER = Dashboard(
     "context8-reader",
@@ -9,15 +9,7 @@ READER = Dashboard(
     "What callers see.",
     {
         "Is all well?": [
-            Panel(
-                "Readers",
-                "Readers that answer Prometheus.",
-                "none",
-                {"": 'count(up{job="context8-reader"} == 1) or vector(0)'},
-                (1, 0.5),
-                "stat",
-                6,
-            ),
+            answering("reader"),
             Panel(
                 "Answers, P99",
                 "Of the slowest reader. The limit is 150 ms; more than 200 ms is an alert.",

@@ -8,24 +8,33 @@ report may not be kept at all.
 
 from typing import Final
 
+from starlette.types import Send
+
 from report_server.service import Answer
 
 Headers = list[tuple[bytes, bytes]]
 
 AGE_HEADER: Final = "x-data-age-ms"
-_TYPE: Final = (b"content-type", b"application/json")
+JSON_TYPE: Final = (b"content-type", b"application/json")
+NOT_STORED: Final = (b"cache-control", b"no-store")
 _REVALIDATE: Final = (b"cache-control", b"no-cache")
-_NOT_STORED: Final = (b"cache-control", b"no-store")
 
 
 def http_response(answer: Answer, if_none_match: str | None) -> tuple[int, Headers, bytes]:
     """Return status, headers (without content-length) and body; 304 without a body if the caller has this version."""
     if answer.etag is None:
-        return answer.outcome.http_status, [_TYPE, _NOT_STORED, *_age(answer)], answer.body
+        return answer.outcome.http_status, [JSON_TYPE, NOT_STORED, *_age(answer)], answer.body
     headers = [_REVALIDATE, (b"etag", answer.etag.encode()), *_age(answer)]
     if if_none_match is not None and _matches(if_none_match, answer.etag):
         return 304, headers, b""
-    return answer.outcome.http_status, [_TYPE, *headers], answer.body
+    return answer.outcome.http_status, [JSON_TYPE, *headers], answer.body
+
+
+async def send_response(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send a whole response over ASGI; `headers` come without content-length."""
+    sized = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": sized})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _age(answer: Answer) -> Headers:

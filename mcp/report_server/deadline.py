@@ -16,6 +16,7 @@ from mcp_types import INTERNAL_ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from report_server import board
+from report_server.answers import JSON_TYPE, NOT_STORED, send_response
 from report_server.security import MAX_BODY_BYTES
 
 _STREAMS: Final = frozenset(("/stream",))
@@ -129,14 +130,7 @@ async def _send_late(send: Send, path: str, body: bytes, why: str) -> None:
 
 
 async def _send_error(send: Send, status: int, answer: dict[str, Any]) -> None:
-    encoded = msgspec.json.encode(answer)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", b"%d" % len(encoded)),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": encoded})
+    await send_response(send, status, [JSON_TYPE, NOT_STORED], msgspec.json.encode(answer))
 
 
 class _Identified(msgspec.Struct):

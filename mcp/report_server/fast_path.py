@@ -19,7 +19,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.microstructure.events import is_symbol
-from report_server.answers import http_response
+from report_server.answers import JSON_TYPE, http_response, send_response
 from report_server.calls import (
     Call,
     CallReader,
@@ -99,8 +99,7 @@ class FastPath:
             return False
         answer = await self._metrics.timed("GET", self._service.get_report(symbol))
         known = headers.get(b"if-none-match")
-        status, response_headers, body = http_response(answer, known.decode("latin-1") if known is not None else None)
-        await _send(send, status, response_headers, body)
+        await send_response(send, *http_response(answer, known.decode("latin-1") if known is not None else None))
         return True
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +119,8 @@ class FastPath:
             framed = await self._framed(call, modern)
         if framed is None:
             return await ask(send)
-        return await _send(send, framed[0], [(b"content-type", b"application/json")], framed[1])
+        status, content = framed
+        return await send_response(send, status, [JSON_TYPE], content)
 
     async def _framed(self, call: Call, modern: bool) -> tuple[int, bytes] | None:
         """Return status and body, `None` if there is anything unusual about what the call asks for."""
@@ -218,9 +218,3 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
         return messages.pop(0) if messages else await receive()
 
     return replay
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

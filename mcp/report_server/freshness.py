@@ -70,9 +70,9 @@ class Stored:
     def at(self, now_ms: int, stale_after_ms: int) -> Fresh:
         """Return the report as it is at `now_ms`, the wall clock in epoch milliseconds."""
         quiet_ms = self._quiet_ms(now_ms)
-        report = _aged(self._report, quiet_ms)
-        if quiet_ms > stale_after_ms:
-            report = _marked_stale(report)
+        stale = quiet_ms > stale_after_ms
+        report = self._after(quiet_ms, stale)
+        if stale:
             return Fresh(_encode(report), report, True, f'W/"{self._etag}-stale"')
         body = self._spliced(report) if self._spans else _encode(report)
         return Fresh(body, report, False, f'W/"{self._etag}"')
@@ -90,8 +90,9 @@ class Stored:
     def part_at(self, selection: Selection | None, now_ms: int, stale_after_ms: int) -> dict[str, Any]:
         """Return the part of the report that is asked for, as it is at `now_ms`; all of it for `None`."""
         quiet_ms = self._quiet_ms(now_ms)
-        if selection is None or quiet_ms > stale_after_ms:
-            report = self.at(now_ms, stale_after_ms).report
+        stale = quiet_ms > stale_after_ms
+        if selection is None or stale:
+            report = self._after(quiet_ms, stale)
             return report if selection is None else selection.of(report)
         # Only ages change while the bytes do not, so the rest is chosen once.
         part = self._parts.get(selection)
@@ -104,6 +105,10 @@ class Stored:
     def _quiet_ms(self, now_ms: int) -> int:
         # A worker whose clock is ahead must not make ages negative.
         return max(0, now_ms - self._updated_at)
+
+    def _after(self, quiet_ms: int, stale: bool) -> dict[str, Any]:
+        report = _aged(self._report, quiet_ms)
+        return _marked_stale(report) if stale else report
 
     def _age_spans(self) -> tuple[tuple[int, int], ...]:
         """Return where the digits of both ages are in the bytes, () unless that is beyond doubt.

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from report_server import board
+from report_server.answers import JSON_TYPE, NOT_STORED, send_response
 from report_server.tokens import Tokens
 
 _OPEN: Final = frozenset(("/health", "/health/live", "/health/ready"))
@@ -100,12 +101,4 @@ def _authorization(scope: Scope) -> bytes | None:
 
 
 async def _refuse(send: Send, status: int, why: str, header: tuple[bytes, bytes]) -> None:
-    body = msgspec.json.encode({"error": why})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", b"%d" % len(body)),
-        header,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_response(send, status, [JSON_TYPE, NOT_STORED, header], msgspec.json.encode({"error": why}))

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Send
 
+from report_server.answers import JSON_TYPE, send_response
 from report_server.calls import Envelope
 
 STEADY: Final = frozenset(
@@ -25,7 +26,6 @@ STEADY: Final = frozenset(
 _MOST_KEPT: Final = 128
 _WORDS_HEADERS: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 _PLAIN_HEADERS: Final = frozenset((b"content-type", b"content-length"))
-_JSON: Final = (b"content-type", b"application/json")
 
 Words = tuple[bytes | str | None, ...]
 """All that the SDK's answer depends on."""
@@ -110,6 +110,4 @@ async def _repeat(call: Envelope, kept: _Kept, send: Send) -> None:
     status, body = 202, b""
     if kept.result is not None:
         status, body = 200, b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_encode(call.id), kept.result)
-    headers = [*([_JSON] if kept.typed else []), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_response(send, status, [JSON_TYPE] if kept.typed else [], body)

@@ -235,11 +235,12 @@ class ReportService:
         last = self._last.get(symbol)
         if last is not None and last[1] == now_ms and last[0].raw == raw:
             return last[2]
-        fresh = self._stored(symbol, raw).at(now_ms, self._stale_after_ms)
+        stored = self._stored(symbol, raw)
+        fresh = stored.at(now_ms, self._stale_after_ms)
         answer = Answer(Outcome.FOUND, fresh.body, fresh.report, symbol=symbol, etag=fresh.etag, age_ms=fresh.age_ms)
         if len(self._last) >= _MOST_KEPT:
             self._last.clear()
-        self._last[symbol] = (self._kept[symbol], now_ms, answer)
+        self._last[symbol] = (stored, now_ms, answer)
         return answer
 
     def _stored(self, symbol: str, raw: bytes) -> Stored:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import ClientError, ClientSession
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.microstructure import rfc3339
@@ -116,8 +117,6 @@ async def sample(shard: Shard) -> Sample:
 
 async def create(brokers: str, topic: str) -> None:
     """Create the topic."""
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
     admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
     await admin.start()
     await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])

@@ -51,6 +51,19 @@ def test_symbols_beyond_the_limit_share_one_series() -> None:
     assert not setting.series.admits("C1")
 
 
+def test_what_all_others_share_takes_nobodys_room_and_is_not_forgotten() -> None:
+    setting = Setting(limit=1)
+    setting.count("A1")
+    setting.count("B1")
+    setting.series.keep([])
+    setting.count(OTHER)
+    setting.series.keep([])
+    assert setting.counted(OTHER) == 2
+    assert not setting.series.admits(OTHER)
+    setting.count("C1")
+    assert setting.shown() == {"C1", OTHER}
+
+
 def test_room_that_became_free_is_given_to_the_next() -> None:
     setting = Setting(limit=1)
     setting.count("A1")

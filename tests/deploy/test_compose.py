@@ -12,15 +12,10 @@ import pytest
 
 from producer.exchange.command import check_arguments
 from support import compose, dockerfile
-from support.compose import ROOT, MissingVariableError
+from support.compose import PASSWORDS, ROOT, MissingVariableError
 from support.deployed import DEFAULTS, PORTS, parsed, settings_of
 
-ENVIRON: Final = {
-    "REDIS_WORKER_PASSWORD": "w0rker",
-    "REDIS_READER_PASSWORD": "r3ader",
-    "GRAFANA_ADMIN_PASSWORD": "adm1n",
-}
-SERVICES: Final = compose.services(ENVIRON)
+SERVICES: Final = compose.services(PASSWORDS)
 OURS: Final = {name: service for name, service in SERVICES.items() if service["image"].startswith("context8-")}
 IMAGES: Final = dockerfile.read(ROOT / "deploy" / "docker" / "Dockerfile")
 
@@ -44,7 +39,7 @@ def test_compose_itself_takes_the_file_and_understands_it_as_we_do(tmp_path: Pat
     nothing.touch()
     command = [program, "--env-file", str(nothing), "-f", str(compose.PATH), "config"]
     answer = subprocess.run(
-        command, env={"PATH": os.environ["PATH"], **ENVIRON}, capture_output=True, text=True, check=False
+        command, env={"PATH": os.environ["PATH"], **PASSWORDS}, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
     understood = msgspec.yaml.decode(answer.stdout)["services"]
@@ -57,10 +52,10 @@ def test_compose_itself_takes_the_file_and_understands_it_as_we_do(tmp_path: Pat
 
 def test_without_passwords_it_refuses_to_start_and_says_which_script_makes_them() -> None:
     required = {name for name, how in compose.variables().items() if how == "?"}
-    assert required == set(ENVIRON)
+    assert required == set(PASSWORDS)
     for name in required:
         with pytest.raises(MissingVariableError, match="run scripts/compose-secrets"):
-            compose.services({**ENVIRON, name: ""})
+            compose.services({**PASSWORDS, name: ""})
 
 
 def test_the_script_makes_all_that_is_needed_once_and_keeps_what_is_there(tmp_path: Path) -> None:
@@ -108,7 +103,7 @@ def test_workers_and_reader_come_to_redis_as_users_that_it_has() -> None:
     for name, user in (("worker", "worker"), ("reader", "reader")):
         environment = SERVICES[name]["environment"]
         assert environment["REDIS_URL"] == f"redis://{user}@redis:6379/0"
-        assert environment["REDIS_PASSWORD"] == ENVIRON[f"REDIS_{user.upper()}_PASSWORD"]
+        assert environment["REDIS_PASSWORD"] == PASSWORDS[f"REDIS_{user.upper()}_PASSWORD"]
         assert user in users
 
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from support import compose, image_build
-from support.compose import ROOT
-from support.compose_by_hand import OURS, PASSWORDS
+from support.compose import PASSWORDS, ROOT
+from support.compose_by_hand import OURS
 from support.contracts import validate_report
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]

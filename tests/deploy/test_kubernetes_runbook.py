@@ -1,6 +1,5 @@
 """docs/runbooks/deployment.md: what its commands would do, tried with kubectl itself as far as it goes alone."""
 
-import re
 import shlex
 import shutil
 import subprocess
@@ -11,12 +10,10 @@ import msgspec
 import pytest
 
 from support import dockerfile
-from support.compose import ROOT
+from support.pages import DOCS, ROOT, blocks
 
-PAGE: Final = (ROOT / "docs" / "runbooks" / "deployment.md").read_text(encoding="utf-8")
-LINES: Final = [
-    line for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
-]
+PAGE: Final = DOCS / "runbooks" / "deployment.md"
+LINES: Final = [line for block in blocks(PAGE) if block.language == "bash" for line in block.code.splitlines()]
 
 
 def _of(program: str) -> list[list[str]]:

@@ -55,34 +55,17 @@ def test_every_alert_says_what_it_is_what_to_do_and_where_to_read_on() -> None:
         assert f"runbook_url: docs/runbooks/troubleshooting.md#{name.lower()}\n" in block, name
 
 
-def test_every_alert_has_its_heading_in_the_runbook() -> None:
-    runbook = DEPLOY.parent / "docs" / "runbooks" / "troubleshooting.md"
-    headings = {
-        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-        for heading in re.findall(r"(?m)^#+ (.+)$", runbook.read_text(encoding="utf-8"))
-    }
-    assert {name.lower() for name in alert_names()} - headings == set()
+_HURRIED = """
+  - name: a
+    interval: %s
+    rules:
+      - alert: A
+        expr: rate(a[%s]) > 30 and avg_over_time(b[%s:%s]) < 200 and c[%s] > 5000
+        for: %s
+        annotations: {summary: "waits 5m"}
+"""
 
 
 def test_hastening_divides_durations_and_leaves_thresholds_alone() -> None:
-    rules = """
-  - name: a
-    interval: 15s
-    rules:
-      - alert: A
-        expr: rate(a[5m]) > 30 and avg_over_time(b[30m:15s]) < 200 and c[1m] > 5000
-        for: 30s
-        annotations: {summary: "waits 5m"}
-"""
-    assert (
-        hasten(rules, 30)
-        == """
-  - name: a
-    interval: 500ms
-    rules:
-      - alert: A
-        expr: rate(a[10000ms]) > 30 and avg_over_time(b[60000ms:500ms]) < 200 and c[2000ms] > 5000
-        for: 1000ms
-        annotations: {summary: "waits 5m"}
-"""
-    )
+    rules = _HURRIED % ("15s", "5m", "30m", "15s", "1m", "30s")
+    assert hasten(rules, 30) == _HURRIED % ("500ms", "10000ms", "60000ms", "500ms", "2000ms", "1000ms")

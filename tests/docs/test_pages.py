@@ -77,8 +77,7 @@ def test_every_decision_is_in_the_list() -> None:
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_every_page_has_one_title(path: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    assert len(re.findall(r"^# ", without_blocks(path), re.MULTILINE)) == 1
 
 
 def test_every_variable_that_a_page_names_is_a_setting() -> None:

@@ -1,10 +1,14 @@
-"""What the producer's tests share: NautilusTrader, imported once and quietly, and waiting for something."""
+"""What the producer's tests share: NautilusTrader, imported once and quietly, waiting, and Kafka to write to."""
 
 import asyncio
 import warnings
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
+
+from app.stack.kafka import KafkaBroker
+from support.producing import create
 
 with warnings.catch_warnings():
     # pandas 2.3 does at import what numpy 2.5 warns of; here warnings are errors.
@@ -22,3 +26,16 @@ def until() -> Callable[..., Awaitable[None]]:
                 await asyncio.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+async def topic(kafka: str, topic_prefix: str) -> str:
+    """Give a topic of this test alone."""
+    await create(kafka, topic_prefix)
+    return topic_prefix
+
+
+@pytest.fixture
+def own_broker(kafka: str, tmp_path: Path) -> KafkaBroker:
+    """Give a broker that this test may stop, where one can run at all; it is not started."""
+    return KafkaBroker(tmp_path / "kafka")

@@ -20,6 +20,7 @@ from producer.metrics import Metrics
 from producer.rest_limits import limited_http
 from producer.timing import Timing
 from support.binance import E, books, diff, ticker, top, trade
+from support.serving import serving
 
 Until = Callable[..., Awaitable[None]]
 
@@ -50,14 +51,9 @@ class DepthServer:
 @pytest.fixture
 async def rest() -> AsyncIterator[DepthServer]:
     server = DepthServer()
-    application = web.Application()
-    application.router.add_get("/api/v3/depth", server.depth)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield server
-    await runner.cleanup()
+    async with serving(web.get("/api/v3/depth", server.depth)) as address:
+        server.url = f"http://{address}"
+        yield server
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 
 from producer.connection import Connection
 from producer.timing import Timing
+from support.serving import serving
 
 Until = Callable[..., Awaitable[None]]
 
@@ -61,14 +62,9 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server()
-    application = web.Application()
-    application.router.add_get("/stream", server.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    yield server
-    await runner.cleanup()
+    async with serving(web.get("/stream", server.handle)) as address:
+        server.url = f"ws://{address}"
+        yield server
 
 
 class Told:

@@ -5,53 +5,27 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from aiokafka.record._crecords import default_records
 
 from agents.intake import home_partition
-from app.stack.errors import StackError
 from app.stack.kafka import KafkaBroker
 from producer import publisher as publisher_module
 from producer import wire
 from producer.metrics import Metrics
 from producer.publisher import MAX_EVENT_BYTES, Publisher
 from producer.wire import Kind
+from support.producing import PARTITIONS, create, read
 
 Until = Callable[..., Awaitable[None]]
 
 pytestmark = pytest.mark.stack
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT"]
-PARTITIONS = 4
-
-
-async def create_topic(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, partitions, 1)])
-    await admin.close()
-
-
-async def read(brokers: str, topic: str) -> list[Any]:
-    """Return every record of the topic."""
-    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-    async with AIOKafkaConsumer(
-        bootstrap_servers=brokers, auto_offset_reset="earliest", enable_auto_commit=False
-    ) as consumer:
-        consumer.assign(partitions)
-        count = sum((await consumer.end_offsets(partitions)).values())
-        found: list[Any] = []
-        async with asyncio.timeout(30):
-            while len(found) < count:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(records)
-        return found
 
 
 def by_symbol(records: list[Any]) -> dict[str, list[int]]:
@@ -63,22 +37,6 @@ def by_symbol(records: list[Any]) -> dict[str, list[int]]:
 
 def forget(*_: Any) -> None:
     pass
-
-
-@pytest.fixture
-async def topic(kafka: str, topic_prefix: str) -> str:
-    name = f"{topic_prefix}.events"
-    await create_topic(kafka, name)
-    return name
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> KafkaBroker:
-    """Give a broker that this test may stop; it is not started."""
-    try:
-        return KafkaBroker(tmp_path / "kafka")
-    except StackError as error:
-        pytest.skip(str(error))
 
 
 async def test_events_are_keyed_by_symbol_and_ordered_within_it(kafka: str, topic: str) -> None:
@@ -132,7 +90,7 @@ async def test_kafka_may_be_away_at_the_start_and_in_between(
     assert not publisher.reachable
     await asyncio.to_thread(own_broker.start)
     try:
-        await create_topic(own_broker.bootstrap, topic_prefix)
+        await create(own_broker.bootstrap, topic_prefix)
         await until(lambda: publisher.waiting == 0)
         assert publisher.reachable
         for number in range(1, 500):
@@ -182,7 +140,7 @@ async def test_stopping_while_kafka_is_away_ends_in_time_and_says_what_is_lost(
 ) -> None:
     await asyncio.to_thread(own_broker.start)
     try:
-        await create_topic(own_broker.bootstrap, topic_prefix)
+        await create(own_broker.bootstrap, topic_prefix)
         publisher = Publisher(own_broker.bootstrap, topic_prefix, 100_000, forget, Metrics())
         publisher.start()
         publisher.put("BTCUSDT", Kind.TRADE, b"0")
@@ -206,7 +164,7 @@ async def test_a_topic_that_does_not_exist_is_named_and_waited_for(
     publisher.put("BTCUSDT", Kind.TRADE, b"0")
     with caplog.at_level(logging.ERROR):
         await until(lambda: f"topic {topic_prefix} does not exist" in caplog.text)
-    await create_topic(kafka, topic_prefix)
+    await create(kafka, topic_prefix)
     assert await publisher.stop(20) == 0
     assert len(await read(kafka, topic_prefix)) == 1
 
@@ -237,7 +195,7 @@ async def test_a_full_queue_costs_a_book_until_its_next_snapshot(
     publisher.start()
     await asyncio.to_thread(own_broker.start)
     try:
-        await create_topic(own_broker.bootstrap, topic_prefix)
+        await create(own_broker.bootstrap, topic_prefix)
         await until(lambda: bool(lost))
         publisher.put("BTCUSDT", Kind.DIFF, diff(1001))
         assert await publisher.stop(20) == 0

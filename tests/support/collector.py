@@ -12,6 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from support.serving import serving
+
 
 class Span(NamedTuple):
     """One span as it was sent; times in Unix nanoseconds, ids in hexadecimal, '' for no parent."""
@@ -72,11 +74,6 @@ def _plain(value: AnyValue) -> str | int | float:
 async def collecting() -> AsyncIterator[Collector]:
     """Run a collector on a free port."""
     collector = Collector()
-    application = web.Application()
-    application.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    collector.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield collector
-    await runner.cleanup()
+    async with serving(web.post("/v1/traces", collector.take)) as address:
+        collector.url = f"http://{address}"
+        yield collector

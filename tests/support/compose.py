@@ -9,6 +9,12 @@ import msgspec
 
 ROOT: Final = Path(__file__).parents[2]
 PATH: Final = ROOT / "docker-compose.yml"
+# What must be given to it.
+PASSWORDS: Final = {
+    "REDIS_WORKER_PASSWORD": "w0rker",
+    "REDIS_READER_PASSWORD": "r3ader",
+    "GRAFANA_ADMIN_PASSWORD": "adm1n",
+}
 _VARIABLE: Final = re.compile(r"\$(?:\$|\{(?P<name>[A-Z0-9_]+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\})")
 
 

@@ -22,14 +22,9 @@ import redis
 from app.stack.kafka import KafkaBroker
 from app.stack.redis import find_redis
 from support import compose, dockerfile
-from support.compose import ROOT
+from support.compose import PASSWORDS, ROOT
 from support.processes import descendants
 
-PASSWORDS: Final = {
-    "REDIS_WORKER_PASSWORD": "w0rker",
-    "REDIS_READER_PASSWORD": "r3ader",
-    "GRAFANA_ADMIN_PASSWORD": "adm1n",
-}
 OURS: Final = ("redis", "topics", "exchange", "producer", "worker", "reader")
 LIMIT_SEC: Final = 120.0
 _IMAGES: Final = dockerfile.read(ROOT / "deploy" / "docker" / "Dockerfile")
@@ -166,14 +161,12 @@ def _report() -> str | None:
 def main(folder: Path) -> None:
     """Start, look, stop; write what was seen."""
     system = ByHand(folder)
-    began = time.monotonic()
     system.start()
     report = system.until("the reader has a fresh report", _report)
-    seconds = time.monotonic() - began
     for name in ("exchange", "producer", "worker", "reader"):
         system.until(f"{name} is healthy", lambda name=name: system.healthy(name))
     memory_mb = system.memory_mb()
-    seen = {"report": report, "seconds": round(seconds, 1), "memory_mb": memory_mb, "codes": system.stop()}
+    seen = {"report": report, "memory_mb": memory_mb, "codes": system.stop()}
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
 
 

@@ -21,6 +21,7 @@ from app.microstructure import events
 from app.stack.ports import free_ports
 from app.stack.process import Child
 from support.contracts import validate_event
+from support.serving import serving
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -74,15 +75,12 @@ class LossyLine:
 @asynccontextmanager
 async def lossy_line(upstream: str) -> AsyncIterator[LossyLine]:
     line = LossyLine(upstream)
-    application = web.Application()
-    application.router.add_get("/stream", line.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    yield line
-    await line.cut()
-    await runner.cleanup()
+    async with serving(web.get("/stream", line.handle)) as address:
+        line.url = f"ws://{address}"
+        try:
+            yield line
+        finally:
+            await line.cut()
 
 
 class ProducerProcess:

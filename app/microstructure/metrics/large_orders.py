@@ -14,6 +14,7 @@ order, moved. A size that is placed again and again, with pauses of up to `routi
 All quantities are whole 10⁻⁸ units, times are event-time nanoseconds.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -87,16 +88,12 @@ class LargeOrders:
 
     def bursts(self, at: int, large: float) -> list[Count]:
         """Count, around each cancel that counts from `at` on, the orders of about its size: largest cancel first."""
-        since, fell_at = at - self._window, at - self._requote
-        fresh = {
-            order.size
-            for order in (*self._displaced, *self.orders.values())
-            if order.fell_at == fell_at and order.cancelled and order.placed_at > since
-            if not self._is_routine(order.size_id, at, large)
-        }
+        every, fell_at = (*self._displaced, *self.orders.values()), at - self._requote
+        fallen = [order for order in every if order.fell_at == fell_at and order.cancelled]
+        fresh = {order.size for order in self._counted(fallen, at, large)}
         if not fresh:  # nearly always: most that is taken back is routine
             return []
-        orders, most = self._counted(at, large), self._params.size_ratio
+        orders, most = self._counted(every, at, large), self._params.size_ratio
         return [
             self._sum([order for order in orders if size <= most * order.size and order.size <= most * size], at)
             for size in sorted(fresh, reverse=True)
@@ -104,13 +101,11 @@ class LargeOrders:
 
     def count(self, at: int, large: float) -> Count:
         """Count the orders of the window that ends at `at`, but for routine sizes."""
-        return self._sum(self._counted(at, large), at)
+        return self._sum(self._counted((*self._displaced, *self.orders.values()), at, large), at)
 
-    def _counted(self, at: int, large: float) -> list[Order]:
+    def _counted(self, orders: Iterable[Order], at: int, large: float) -> list[Order]:
         since = at - self._window
-        routine = {size_id for size_id in self._sizes if self._is_routine(size_id, at, large)}
-        orders = (*self._displaced, *self.orders.values())
-        return [order for order in orders if order.placed_at > since and order.size_id not in routine]
+        return [o for o in orders if o.placed_at > since and not self._is_routine(o.size_id, at, large)]
 
     def _sum(self, orders: list[Order], at: int) -> Count:
         return Count(
