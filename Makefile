@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
+.PHONY: help setup demo run test test-long schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -19,12 +19,16 @@ demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file W
 run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, worker or reader; ARGS="--help")
 	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)
 
-test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some)
+test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some, PROCESSES=0 for one at a time)
 	@scripts/setup-browser
 	@scripts/setup-compose
+	@scripts/setup-commands
 	@scripts/setup-prometheus
 	@scripts/setup-redis-tls
-	@$(PYTEST) --benchmark-disable $(ARGS)
+	@$(PYTEST) --benchmark-disable --numprocesses $(or $(PROCESSES),2) --dist loadfile $(ARGS)
+
+test-long: setup ## run the tests that take minutes, an hour in all: commands of docs, Kafka away (ARGS="-k soak" for some)
+	@$(PYTEST) --benchmark-disable -m long -s $(ARGS)
 
 schedules: setup ## play random schedules of faults on real processes (SCHEDULES=20)
 	@SCHEDULES=$(or $(SCHEDULES),20) $(PYTEST) --benchmark-disable -s tests/system/test_schedules.py

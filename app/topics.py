@@ -4,6 +4,7 @@ A table's changelog must have as many partitions as its source topic, and Kafka'
 first use would give both the broker's default. Workers and producers therefore never create topics.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -15,14 +16,18 @@ from app.settings import Settings
 
 MAX_SNAPSHOT_BYTES: Final = 8_388_608  # a head or a part; heads of the tape have 20 KB
 _HOUR_MS: Final = 3_600_000
+# A topic that somebody has just created is there before its partitions are.
+_LOOKS: Final = 50
+_LOOK_SEC: Final = 0.1
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic as it should be."""
+    """A topic as it should be; `exact` where another number of partitions would be wrong."""
 
     name: str
     partitions: int
     config: dict[str, str]
+    exact: bool = True
 
 
 class TopicMismatchError(Exception):
@@ -34,7 +39,7 @@ def plan(settings: Settings) -> list[TopicSpec]:
     partitions = settings.events_partitions
     return [
         TopicSpec(settings.events_topic, partitions, {"retention.ms": str(24 * _HOUR_MS)}),
-        TopicSpec(settings.dlq_topic, 1, {"retention.ms": str(7 * 24 * _HOUR_MS)}),
+        TopicSpec(settings.dlq_topic, 1, {"retention.ms": str(7 * 24 * _HOUR_MS)}, exact=False),
         TopicSpec(
             changelog_name(settings),
             partitions,
@@ -103,11 +108,20 @@ async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: 
 
 
 async def _require_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> None:
-    (described,) = await admin.describe_topics([spec.name])
-    found = len(described["partitions"])
-    if found != spec.partitions:
+    found = await _partitions(admin, spec.name)
+    if found != spec.partitions and (spec.exact or not found):
         raise TopicMismatchError(
             f"topic {spec.name} has {found} partitions, {spec.partitions} are wanted: "
             f"set EVENTS_PARTITIONS={found}, "
             f"or delete the topic and its changelog to change the number"
         )
+
+
+async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
+    """Return how many partitions a topic has, 0 where it still has none after a while."""
+    for _ in range(_LOOKS):
+        (described,) = await admin.describe_topics([name])
+        if described["partitions"]:
+            return len(described["partitions"])
+        await asyncio.sleep(_LOOK_SEC)
+    return 0

@@ -15,6 +15,7 @@ announces at once that the book is not known, and that announcement is such a sn
 This is the whole policy. It sees counts and kinds, and neither events nor Kafka.
 """
 
+from collections.abc import Set
 from typing import Final
 
 from producer.wire import Kind
@@ -31,9 +32,9 @@ class Admission:
         self._named: set[str] = set()
 
     @property
-    def lost(self) -> frozenset[str]:
-        """Symbols whose book is broken off in the queue."""
-        return frozenset(self._lost)
+    def lost(self) -> Set[str]:
+        """Symbols whose book is broken off in the queue; asked for with each event, so it is no copy."""
+        return self._lost
 
     def admits(self, symbol: str, kind: Kind, waiting: int) -> bool:
         """Return whether an event gets a place while `waiting` others have one."""

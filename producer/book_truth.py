@@ -8,12 +8,15 @@ The two are compared at the same update id. A book stands at the final id F of a
 the newest ticker up to F, and that is certain once a ticker of F itself or of a later id has come. So a
 comparison is made at once, or waits for the next ticker. Where no ticker up to F is known, none is made.
 
+Of thirty tickers one may be compared, so a ticker is kept as it came and read only then.
+
 One difference may come from a ticker that was lost, so a few in a row are needed; a lost ticker is made good
 by the next. And a book that the tickers have left behind is not followed at all: every change of the best
 is in a diff 100 ms later at most.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 MISMATCH_LIMIT: Final = 3
@@ -24,14 +27,16 @@ Best = tuple[int, int, int, int]
 """Bid price, bid quantity, ask price, ask quantity, in any unit that both sides share."""
 
 
-class BookTruth:
+class BookTruth[Told]:
     """The comparison for one symbol; it holds no clock and no connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Told], Best | None]) -> None:
+        """Have `read` say what a ticker tells, `None` where it cannot be read; it is then no ticker."""
+        self._read = read
         self.compared = 0
         self.equal = 0
         self._in_a_row = 0
-        self._tickers: deque[tuple[int, Best]] = deque(maxlen=_KEPT)
+        self._tickers: deque[tuple[int, Told]] = deque(maxlen=_KEPT)
         self._books: deque[tuple[int, Best]] = deque(maxlen=_KEPT)
         self._book_id: int | None = None
         self._behind = 0.0
@@ -59,11 +64,11 @@ class BookTruth:
         self.forget_book()
         self._tickers.clear()
 
-    def on_ticker(self, update_id: int, best: Best, now: float) -> None:
+    def on_ticker(self, update_id: int, told: Told, now: float) -> None:
         """Take the best bid and ask that the exchange tells; what arrives late or twice says nothing."""
         if self._tickers and update_id <= self._tickers[-1][0]:
             return
-        self._tickers.append((update_id, best))
+        self._tickers.append((update_id, told))
         if self._book_id is not None and update_id > self._book_id:
             # A pause of ours between two messages says nothing about the exchange, so it counts for little.
             self._behind += 0.0 if self._ahead_at is None else min(now - self._ahead_at, PAUSE)
@@ -86,8 +91,11 @@ class BookTruth:
             self._tickers.popleft()
         if not self._tickers or self._tickers[0][0] > update_id:
             return
+        told = self._read(self._tickers[0][1])
+        if told is None:
+            return
         self.compared += 1
-        if self._tickers[0][1] == best:
+        if told == best:
             self.equal += 1
             self._in_a_row = 0
         else:

@@ -36,6 +36,7 @@ from producer.depth import LEVELS, BookDepth, custom_data
 from producer.followed_book import Change, FollowedBook, Surroundings, Whole
 from producer.metrics import Metrics
 from producer.sockets import StreamSockets
+from producer.stream_routes import StreamRoutes
 from producer.stream_watch import Silence
 from producer.timing import Timing
 
@@ -56,16 +57,18 @@ class BookDataClient(BinanceSpotDataClient):
         self._snapshot_limit = snapshot_limit
         self._books: dict[str, FollowedBook] = {}
         self._trade_ids: dict[str, int] = {}
-        self._left: set[str] = set()
         self._looking: asyncio.Task[None] | None = None
         self._around = Surroundings(self._handle_data, self._fetch, self._clock.timestamp_ns, metrics, self._timing)
-        self._routes: dict[str, Callable[[bytes], None]] = {
-            stream_watch.TRADES: self._handle_trade,
-            stream_watch.TICKER: self._handle_ticker,
-            stream_watch.BEST: self._handle_book_ticker,
-            stream_watch.DIFFS: self._handle_book_diff_update,
-            stream_watch.TOP: self._handle_book_partial_update,
-        }
+        self._routes: StreamRoutes[FollowedBook] = StreamRoutes(
+            {
+                stream_watch.TRADES: self._on_trade,
+                stream_watch.TICKER: self._on_ticker,
+                stream_watch.BEST: self._on_best,
+                stream_watch.DIFFS: self._on_diff,
+                stream_watch.TOP: self._on_top,
+            },
+            self._book,
+        )
         self._ws_client = self._sockets()
         self._ws_public_client = self._sockets()
 
@@ -125,7 +128,7 @@ class BookDataClient(BinanceSpotDataClient):
     def _books_of(self, streams: Sequence[str]) -> Iterator[tuple[FollowedBook, str]]:
         for stream in streams:
             name, _, kind = stream.partition("@")
-            if name.upper() not in self._left:
+            if not self._routes.has_left(name.upper()):
                 yield self._book(name.upper()), kind
 
     async def _look(self) -> None:
@@ -164,7 +167,7 @@ class BookDataClient(BinanceSpotDataClient):
 
     async def _subscribe_order_book_deltas(self, command: SubscribeOrderBook) -> None:
         symbol = command.instrument_id.symbol.value
-        self._left.discard(symbol)
+        self._routes.come_back(symbol)
         await self._ws_public_client.subscribe_book_ticker(symbol)
         await self._ws_public_client.subscribe_diff_book_depth(symbol, speed=_SPEED_MS)
 
@@ -179,28 +182,23 @@ class BookDataClient(BinanceSpotDataClient):
         symbol = command.instrument_id.symbol.value
         await self._ws_public_client.unsubscribe_book_ticker(symbol)
         await self._ws_public_client.unsubscribe_diff_book_depth(symbol, speed=_SPEED_MS)
-        self._left.add(symbol)
+        self._routes.leave(symbol)
         self._trade_ids.pop(symbol, None)
         book = self._books.pop(symbol, None)
         if book is not None:
             book.close()
 
     def _handle_ws_message(self, raw: bytes) -> None:
-        stream = ""
         try:
-            stream = self._decoder_data_msg_wrapper.decode(raw).stream or ""
-            name, _, kind = stream.partition("@")
-            if name.upper() in self._left:
-                return  # what was under way when the symbol was left
-            self._routes[kind](raw)
+            self._routes.take(raw)
         except Exception as error:
             # A diff that was not understood shows as a gap at the next one.
             self._metrics.error("client", error)
-            log.exception("message of stream %s not understood: %.200r", stream or "?", raw)
+            log.exception("message not understood: %.200r", raw)
 
-    def _handle_trade(self, raw: bytes) -> None:
+    def _on_trade(self, book: FollowedBook, raw: bytes) -> None:
         trade = self._decoder_spot_trade.decode(raw).data
-        book = self._observe(trade.s, trade.E)
+        book.observe(trade.E)
         before = self._trade_ids.get(trade.s, trade.t - 1)
         if trade.t > before + 1:
             self._metrics.trades_missed(trade.s, trade.t - before - 1)
@@ -208,19 +206,17 @@ class BookDataClient(BinanceSpotDataClient):
         book.watch.on_trade(trade.t, trade.E)
         self._handle_data(messages.trade_tick(book.instrument_id, trade, self._clock.timestamp_ns()))
 
-    def _handle_ticker(self, raw: bytes) -> None:
+    def _on_ticker(self, book: FollowedBook, raw: bytes) -> None:
         ticker = self._decoder_ticker_msg.decode(raw).data
-        self._observe(ticker.s, ticker.E).watch.on_ticker(ticker.L)
-        super()._handle_ticker(raw)
+        book.observe(ticker.E)
+        book.watch.on_ticker(ticker.L)
+        self._handle_ticker(raw)
 
-    def _handle_book_ticker(self, raw: bytes) -> None:
-        ticker = messages.decode_best(raw).data
-        self._book(ticker.symbol).on_ticker(ticker.update_id, messages.best(ticker))
+    def _on_best(self, book: FollowedBook, raw: bytes) -> None:
+        book.on_ticker(messages.decode_best_id(raw).data.update_id, raw)
 
-    def _handle_book_partial_update(self, raw: bytes) -> None:
-        message = messages.decode_top(raw)
-        book = self._book(message.stream.partition("@")[0].upper())
-        top = message.data
+    def _on_top(self, book: FollowedBook, raw: bytes) -> None:
+        top = messages.decode_top(raw).data
         book.watch.on_top(top.last_update_id)
         if not book.clock.known:
             return  # it cannot be placed in time, and the next one is 100 ms away
@@ -230,9 +226,9 @@ class BookDataClient(BinanceSpotDataClient):
         )
         self._handle_data(custom_data(depth))
 
-    def _handle_book_diff_update(self, raw: bytes) -> None:
+    def _on_diff(self, book: FollowedBook, raw: bytes) -> None:
         diff = messages.decode_diff(raw).data
-        book = self._observe(diff.symbol, diff.event_time)
+        book.observe(diff.event_time)
         book.watch.on_diff(diff.final_update_id, diff.event_time)
         ts_event = diff.event_time * messages.NANOS_PER_MS
         deltas = messages.change(
@@ -249,11 +245,6 @@ class BookDataClient(BinanceSpotDataClient):
         if book is None:
             book = FollowedBook(symbol, self._get_cached_instrument_id(symbol), self._around)
             self._books[symbol] = book
-        return book
-
-    def _observe(self, symbol: str, event_time_ms: int) -> FollowedBook:
-        book = self._book(symbol)
-        book.clock.observe(event_time_ms * messages.NANOS_PER_MS, time.monotonic_ns())
         return book
 
     async def _fetch(self, symbol: str) -> Whole | None:

@@ -33,6 +33,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from nautilus_trader.core.nautilus_pyo3 import WebSocketClient, WebSocketClientError, WebSocketConfig
@@ -163,8 +164,8 @@ class Connection:
                 heartbeat=_HEARTBEAT,
                 reconnect_max_attempts=0,
             ),
-            handler=lambda raw: self._take(number, raw),
-            ping_handler=lambda payload: self._pong(number, payload),
+            handler=partial(self._take, number),
+            ping_handler=partial(self._pong, number),
         )
         await self._reconcile(client)
 

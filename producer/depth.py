@@ -18,8 +18,13 @@ from producer.wire import TextLevel
 
 LEVELS: Final = 20
 
-# These texts go out as JSON numbers unread, so they must be such.
-_number: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?").fullmatch
+_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+
+
+# These texts go out as JSON numbers unread, so they must be such. Most come again 100 ms later.
+@lru_cache(maxsize=2**16)
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
 
 
 class BookDepth(Data):
@@ -42,7 +47,7 @@ class BookDepth(Data):
         if max(len(bids), len(asks)) > LEVELS:
             raise ValueError(f"{len(bids)} bids and {len(asks)} asks, at most {LEVELS} are allowed")
         for level in (*bids, *asks):
-            if not (_number(level[0]) and _number(level[1])):
+            if not (_is_number(level[0]) and _is_number(level[1])):
                 raise ValueError(f"level {level!r:.80} is not a price and a quantity")
         self.instrument_id = instrument_id
         self.last_update_id = last_update_id

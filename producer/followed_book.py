@@ -83,7 +83,7 @@ class FollowedBook:
         self.symbol = symbol
         self.instrument_id = instrument_id
         self.clock = ExchangeClock()
-        self.truth = BookTruth()
+        self.truth: BookTruth[bytes] = BookTruth(self._told)
         self.watch = StreamWatch()
         self._around = around
         self._timing = around.timing
@@ -106,6 +106,10 @@ class FollowedBook:
     def unknown_for(self) -> float:
         """For how many seconds the book has not been known; 0 while it is."""
         return 0.0 if self._unknown_since is None else time.monotonic() - self._unknown_since
+
+    def observe(self, event_time_ms: int) -> None:
+        """Take the time of an event that has just arrived."""
+        self.clock.observe(event_time_ms * messages.NANOS_PER_MS, time.monotonic_ns())
 
     def stream_ready(self) -> None:
         """Begin, now that whatever the exchange publishes comes in."""
@@ -142,10 +146,10 @@ class FollowedBook:
             raise
         self._judge()
 
-    def on_ticker(self, update_id: int, best: Best) -> None:
-        """Take the exchange's own word on the best bid and ask."""
+    def on_ticker(self, update_id: int, raw: bytes) -> None:
+        """Take the exchange's own word on the best bid and ask, the message as it came."""
         self.watch.on_best(update_id)
-        self.truth.on_ticker(update_id, best, time.monotonic())
+        self.truth.on_ticker(update_id, raw, time.monotonic())
         if self.truth.behind > self._timing.behind:
             self.left_behind()
         else:
@@ -156,6 +160,14 @@ class FollowedBook:
         if self._following:
             self._suspend("behind")
             self._start_task(self._begin, 0.0, None)
+
+    def _told(self, raw: bytes) -> Best | None:
+        try:
+            return messages.best(raw)
+        except Exception as error:
+            self._around.metrics.error("client", error)
+            log.exception("best bid and ask of %s not understood: %.200r", self.symbol, raw)
+            return None
 
     def _judge(self) -> None:
         if not self.truth.wrong:

@@ -15,6 +15,7 @@ from nautilus_trader.model.enums import AggressorSide, BookAction, OrderSide, Re
 from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
 
+from producer.book_truth import Best
 from producer.wire import TextLevel
 
 NANOS_PER_MS: Final = 1_000_000
@@ -90,12 +91,16 @@ class TopMessage(msgspec.Struct, frozen=True, gc=False):
 class BestMessage(msgspec.Struct, frozen=True, gc=False):
     """`<symbol>@bookTicker`: the best bid and ask as of one update id; it carries no time."""
 
-    update_id: int = msgspec.field(name="u")
-    symbol: str = msgspec.field(name="s")
     bid_price: str = msgspec.field(name="b")
     bid_quantity: str = msgspec.field(name="B")
     ask_price: str = msgspec.field(name="a")
     ask_quantity: str = msgspec.field(name="A")
+
+
+class BestId(msgspec.Struct, frozen=True, gc=False):
+    """All that is read of most of these: of thirty one may be compared with a book."""
+
+    update_id: int = msgspec.field(name="u")
 
 
 class StreamMessage[M](msgspec.Struct, frozen=True, gc=False):
@@ -107,8 +112,8 @@ class StreamMessage[M](msgspec.Struct, frozen=True, gc=False):
 
 decode_diff: Final = msgspec.json.Decoder(StreamMessage[DiffMessage]).decode
 decode_top: Final = msgspec.json.Decoder(StreamMessage[TopMessage]).decode
-
 decode_best: Final = msgspec.json.Decoder(StreamMessage[BestMessage]).decode
+decode_best_id: Final = msgspec.json.Decoder(StreamMessage[BestId]).decode
 
 
 def trade_tick(instrument_id: InstrumentId, trade: BinanceSpotTradeData, ts_init: int) -> TradeTick:
@@ -128,12 +133,13 @@ def trade_tick(instrument_id: InstrumentId, trade: BinanceSpotTradeData, ts_init
     )
 
 
-def best(ticker: BestMessage) -> tuple[int, int, int, int]:
-    """Return bid price, bid quantity, ask price and ask quantity in NautilusTrader's raw units.
+def best(raw: bytes) -> Best:
+    """Return what a best bid and ask message tells, in NautilusTrader's raw units.
 
     Raises:
-        ValueError: a number is negative or beyond what NautilusTrader can hold.
+        ValueError: a number is missing, negative or beyond what NautilusTrader can hold.
     """
+    ticker = decode_best(raw).data
     return (
         _price(ticker.bid_price).raw,
         _quantity(ticker.bid_quantity).raw,

@@ -39,10 +39,14 @@ class Kind(Enum):
         return self.value.partition(" ")[0]
 
 
+# An enum's value takes longer to get than all of a time to be looked up.
+_TRADE, _DIFF, _DEPTH, _TICKER = (kind.value for kind in (Kind.TRADE, Kind.DIFF, Kind.DEPTH, Kind.TICKER))
+
+
 def trade(symbol: str, ts_event: int, ts_init: int, *, price: str, qty: str, side: str, trade_id: str) -> bytes:
     """Return a `trade_tick`; times in nanoseconds, `side` is `buy` or `sell`, the side that took liquidity."""
     return (
-        f'{_envelope(symbol, Kind.TRADE.value, ts_event, ts_init)}{{"price":{price},"qty":{qty},'
+        f'{_envelope(symbol, _TRADE, ts_event, ts_init)}{{"price":{price},"qty":{qty},'
         f'"aggressor_side":"{side}","trade_id":{trade_id}}}}}'
     ).encode()
 
@@ -60,7 +64,7 @@ def deltas(
 ) -> bytes:
     """Return an `order_book_deltas`; a snapshot without levels says that the book is not known."""
     return (
-        f'{_envelope(symbol, Kind.DIFF.value, ts_event, ts_init)}{{"first_update_id":{first_update_id},'
+        f'{_envelope(symbol, _DIFF, ts_event, ts_init)}{{"first_update_id":{first_update_id},'
         f'"final_update_id":{final_update_id},"snapshot":{"true" if snapshot else "false"},'
         f'"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}}}'
     ).encode()
@@ -103,7 +107,7 @@ def depth(
 ) -> bytes:
     """Return an `order_book_depth`; levels best first, at most 20 a side."""
     return (
-        f'{_envelope(symbol, Kind.DEPTH.value, ts_event, ts_init)}{{"last_update_id":{last_update_id},'
+        f'{_envelope(symbol, _DEPTH, ts_event, ts_init)}{{"last_update_id":{last_update_id},'
         f'"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}}}'
     ).encode()
 
@@ -113,7 +117,7 @@ def ticker(
 ) -> bytes:
     """Return a `ticker_24h`; `volume` in base units."""
     return (
-        f'{_envelope(symbol, Kind.TICKER.value, ts_event, ts_init)}{{"last_price":{last},'
+        f'{_envelope(symbol, _TICKER, ts_event, ts_init)}{{"last_price":{last},'
         f'"change_24h_pct":{change_pct},"high_24h":{high},"low_24h":{low},"volume_24h":{volume}}}}}'
     ).encode()
 
@@ -121,18 +125,29 @@ def ticker(
 def _envelope(symbol: str, kind: str, ts_event: int, ts_init: int) -> str:
     # Binance counts event times in ms. NautilusTrader brings them through a float, which is off by up to
     # 128 ns, so rounding restores the exact value. For our own receive time microseconds are plenty.
-    event_sec, event_ms = divmod((ts_event + _MS // 2) // _MS, 1_000)
     init_sec, init_us = divmod(ts_init // _US, 1_000_000)
     init = f"{init_us:06d}" if init_us % 1_000 else f"{init_us // 1_000:03d}"
     return (
-        f'{{"symbol":"{symbol}","venue":"{VENUE}","type":"{kind}","ts_event":"{_second(event_sec)}.{event_ms:03d}Z",'
-        f'"ts_init":"{_second(init_sec)}.{init}Z","payload":'
+        f"{_head(symbol, kind)}{_milliseconds((ts_event + _MS // 2) // _MS)}"
+        f'","ts_init":"{_second(init_sec)}.{init}Z","payload":'
     )
+
+
+@lru_cache(maxsize=4096)
+def _head(symbol: str, kind: str) -> str:
+    return f'{{"symbol":"{symbol}","venue":"{VENUE}","type":"{kind}","ts_event":"'
+
+
+# A busy exchange has many events in a millisecond; to write their time anew each time takes as long as all the rest.
+@lru_cache(maxsize=1024)
+def _milliseconds(ms: int) -> str:
+    seconds, rest = divmod(ms, 1_000)
+    return f"{_second(seconds)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=256)
 def _second(seconds: int) -> str:
-    """Return a time without its fraction; to write both times of an event anew takes as long as all the rest."""
+    """Return a time without its fraction."""
     return format_nanos(seconds * 1_000_000_000).partition(".")[0]
 
 

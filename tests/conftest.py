@@ -17,6 +17,7 @@ from app.stack.kafka import KafkaBroker
 from app.stack.redis import RedisServer
 from support.contracts import every_report_checked
 from support.servers import started
+from support.telling import Tell
 
 _TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"
 
@@ -71,3 +72,30 @@ def tape_path() -> Path:
     if not _TAPE.exists():
         pytest.skip(f"the recorded tape is not there: {_TAPE}")
     return _TAPE
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Give a way to tell what was measured: it is shown at the end of the run, and with `-s` at once."""
+
+    def say(figure: str) -> None:
+        request.node.user_properties.append(("told", figure))
+        print(figure, flush=True)
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have told, by file."""
+    told = [
+        (report.nodeid.partition("::")[0], figure)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, figure in report.user_properties
+        if name == "told"
+    ]
+    if told:
+        terminalreporter.section("measured on the way")
+    for path, figure in sorted(told):
+        terminalreporter.write_line(f"{path}: {figure}")

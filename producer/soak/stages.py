@@ -34,6 +34,7 @@ _STAGES: Final = {
     "producer/followed_book.py": _CLIENT,
     "producer/book_sync.py": _CLIENT,
     "producer/book_truth.py": _CLIENT,
+    "producer/stream_routes.py": _CLIENT,
     "producer/stream_watch.py": _CLIENT,
     "producer/exchange_clock.py": _CLIENT,
     "producer/depth.py": _CLIENT,

@@ -1,38 +1,21 @@
 """`context8 demo --observe` as people run it."""
 
 import os
-import random
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
-from app.stack.errors import StackError
-from app.stack.ports import Ports
-from app.stack.process import Child
+from support.demos import demo
 from support.observing import Answers, program
-from support.workers import ROOT, eventually
-
-
-def demo(folder: Path, **env: str) -> Child:
-    """A demo with `--observe` on ports that are free."""
-    while True:
-        base = random.randrange(20_000, 32_000)
-        try:
-            Ports.from_base(base).require_free()
-            break
-        except StackError:
-            continue
-    command = [sys.executable, "-m", "app.cli", "demo", "--observe", "--symbols", "BTCUSDT", "--port-base", str(base)]
-    return Child("demo", command, log=folder / "demo.log", cwd=ROOT, env=env)
+from support.workers import eventually
 
 
 @pytest.mark.stack
 async def test_a_demo_that_is_observed_prints_where_prometheus_is_and_prometheus_sees_all_of_it(tmp_path: Path) -> None:
     program("prometheus")
-    child = demo(tmp_path)
+    child, _ = demo(tmp_path, "--observe", "--symbols", "BTCUSDT")
 
     async def printed() -> str | None:
         found = re.search(r"(http://127\.0\.0\.1:\d+)/alerts", child.log.read_text())
@@ -59,7 +42,7 @@ async def test_a_demo_that_is_observed_prints_where_prometheus_is_and_prometheus
 
 
 async def test_without_a_prometheus_the_demo_says_what_to_install(tmp_path: Path) -> None:
-    child = demo(tmp_path, PATH=str(tmp_path))
+    child, _ = demo(tmp_path, "--observe", PATH=str(tmp_path))
 
     async def ended() -> bool:
         return not child.running

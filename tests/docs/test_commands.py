@@ -1,4 +1,8 @@
-"""Every command in README.md and in docs is run by a test, or held to the code; what can only be read says why."""
+"""Every command in README.md and in docs is run by a test.
+
+CI runs what it can; `make test-long` runs those that take minutes. What would need a program or a system that is not
+here is held to the code (tests/support/command_checks.py), and `NEEDS` says what it would need.
+"""
 
 import re
 from collections import Counter
@@ -11,17 +15,14 @@ import pytest
 from support.command_checks import CHECKS, check
 from support.commands import SHELLS, Command, commands
 from support.pages import ROOT, Block, blocks, pages, without_blocks
-from support.run_commands import LINES, WALKS
+from support.run_commands import ELSEWHERE, LONG, PLAYED, WALKS
 
-# Programs of others in whose commands nothing of ours is named, so there is nothing to hold them to.
-ONLY_READ: Final = {
-    "export": "a shell's own word; names of settings are checked",
-    "kill": "the process is the reader's own",
-    "pkill": "the process is the reader's own",
+NEEDS: Final = {
+    "docker": "an engine; tests/deploy/test_compose_system.py starts the services as the file says",
+    "kubectl": "a cluster; tests/deploy/test_kubernetes_runbook.py tries it as far as it goes without",
+    "cp": "is of use only to kubectl's user",
+    "rpk": "Redpanda's own tool",
     "kafka-acls.sh": "Kafka's own tool; tests/system/test_security_page.py gives the same rights",
-    "kafka-configs.sh": "Kafka's own tool, for users of the reader's own broker",
-    "mktemp": "makes a folder",
-    "openssl": "makes keys and certificates of the reader's own",
     "claude": "a client of others; tests/report_server/test_clients_doc.py starts what its stdio entry starts",
 }
 
@@ -37,9 +38,12 @@ def of_shells() -> Iterator[Command]:
             yield from commands(block)
 
 
+def is_walked(command: Command) -> bool:
+    return command.block.title is not None and command.block.page in WALKS
+
+
 def is_run(command: Command) -> bool:
-    walked = command.block.title is not None and command.block.page in WALKS
-    return walked or (command.block.page, command.line) in LINES
+    return command.line in RUN or (command.block.page, command.program) in ELSEWHERE
 
 
 def of_prose() -> Iterator[Command]:
@@ -55,21 +59,32 @@ def of_prose() -> Iterator[Command]:
 
 
 INLINE: Final = re.compile(r"(?<!`)`((?:[A-Z][A-Z_]+=\S+ )*(?:context8|make) [a-z][^`]*)`(?!`)")
-EVERY: Final = list(of_shells())
-CHECKED: Final = [each for each in (*EVERY, *of_prose()) if not is_run(each)]
+EVERY: Final = [command for command in of_shells() if command.words]
+RUN: Final = {each.line for each in PLAYED} | {each.line for each in EVERY if is_walked(each)}
+NOT_RUN: Final = [each for each in EVERY if not is_run(each)]
+LONG_LINES: Final = {each.line for each in LONG}
 
 
-@pytest.mark.parametrize("command", CHECKED, ids=lambda each: f"{each.block.page}:{each.block.line} {each.line[:60]}")
-def test_a_command_that_no_test_runs_is_one_that_the_code_takes(command: Command) -> None:
-    if command.words and command.program in ONLY_READ:
-        return
-    assert not command.words or command.program in CHECKS, (
-        f"{command.program}: add a check to tests/support/command_checks.py, or a reason to ONLY_READ"
+def _id(command: Command) -> str:
+    return f"{command.block.page}:{command.block.line} {command.line[:60]}"
+
+
+@pytest.mark.parametrize("command", NOT_RUN, ids=_id)
+def test_a_command_that_ci_does_not_run_takes_minutes_or_needs_what_is_not_here(command: Command) -> None:
+    assert command.line in LONG_LINES or command.program in NEEDS, (
+        "have it typed by a test: tests/support/run_commands.py"
     )
+
+
+@pytest.mark.parametrize("command", [*NOT_RUN, *of_prose()], ids=_id)
+def test_a_command_that_ci_does_not_run_is_one_that_the_code_takes(command: Command) -> None:
+    if command.program not in CHECKS:
+        assert command.program in NEEDS, f"{command.program}: add a check to tests/support/command_checks.py"
+        return
     check(command)
 
 
-@pytest.mark.parametrize("test", WALKS.values())
+@pytest.mark.parametrize("test", sorted({*WALKS.values(), *ELSEWHERE.values()}))
 def test_a_test_that_is_said_to_run_a_page_is_there(test: str) -> None:
     path, _, name = test.partition("::")
     assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
@@ -80,16 +95,20 @@ def test_a_page_that_is_said_to_be_run_has_such_blocks() -> None:
 
 
 def test_a_line_that_is_said_to_be_run_is_on_its_page() -> None:
-    assert set(LINES) <= {(command.block.page, command.line) for command in EVERY}
+    on_pages = {(command.block.page, command.line) for command in EVERY}
+    assert {(each.page, each.line) for each in (*PLAYED, *LONG)} <= on_pages
+
+
+def test_no_line_is_typed_twice() -> None:
+    assert [line for line, times in Counter(each.line for each in PLAYED).items() if times > 1] == []
 
 
 def test_no_reason_is_left_over() -> None:
-    used = Counter(command.program for command in EVERY if command.words)
-    assert set(ONLY_READ) <= set(used), "take it out of ONLY_READ"
+    assert set(NEEDS) == {command.program for command in NOT_RUN} & set(NEEDS), "take it out of NEEDS"
 
 
 def test_no_command_hides_in_a_block_without_a_language() -> None:
-    programs = {*CHECKS, *ONLY_READ} - {"kill"}
+    programs = {*CHECKS, *NEEDS}
     hidden = [
         f"{block.page}:{block.line}: {line}"
         for block in of_pages()

@@ -4,25 +4,24 @@ The pages use default ports; the network of the shells is one of their own where
 """
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from app.stack.errors import StackError
-from app.stack.ports import Ports
 from support.contracts import validate_report
+from support.desk import Desk
 from support.own_network import OwnNetwork
 from support.pages import DOCS, ROOT, blocks
-from support.run_commands import LINES
+from support.run_commands import BESIDE_THE_DEMO
 from support.terminals import Terminal
 from support.workers import eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
+# As README.md gives them.
+ADDRESSES = "KAFKA_BROKERS=127.0.0.1:19092 REDIS_URL=redis://127.0.0.1:16379/0 EVENTS_PARTITIONS=8"
 READER, FIRST, SECOND = "127.0.0.1:8080", "127.0.0.1:6066", "127.0.0.1:6067"
 
 
@@ -69,20 +68,6 @@ class Walk:
         body = self.network.get(f"{READER}/reports?symbols={','.join(sorted(symbols))}&detail=full")
         assert body is not None
         return {name: report["writer"]["nodeId"] for name, report in json.loads(body)["reports"].items() if report}
-
-
-@pytest.fixture
-def network() -> Iterator[OwnNetwork]:
-    with OwnNetwork() as made:
-        if not made.isolated:
-            try:
-                Ports().require_free(2)
-            except StackError as error:
-                reason = f"the pages use default ports: {error}"
-                if os.environ.get("CI") == "true":
-                    pytest.fail(reason, pytrace=False)
-                pytest.skip(reason)
-        yield made
 
 
 async def test_the_failover_demo_goes_as_its_page_says(network: OwnNetwork, tmp_path: Path) -> None:
@@ -166,10 +151,9 @@ async def test_the_quickstart_goes_as_its_page_says(network: OwnNetwork, tmp_pat
         assert worker["partitions"] == list(range(8))
         assert producer["problems"] == []
         walk.finished()
-        shell.type("export PATH=$PWD/.venv/bin:$PATH")
-        shell.type("export KAFKA_BROKERS=127.0.0.1:19092 REDIS_URL=redis://127.0.0.1:16379/0 EVENTS_PARTITIONS=8")
-        for _, line in LINES:
-            shell.type(line)
-        await eventually(shell.ended, "lines of other pages have ended well")
+        desk = Desk(network, tmp_path)
+        desk.env |= dict(each.split("=") for each in ADDRESSES.split())
+        assert ADDRESSES in (ROOT / "README.md").read_text(encoding="utf-8")
+        await desk.play(BESIDE_THE_DEMO)
         demo.close()
         assert "time to first report" in demo.output

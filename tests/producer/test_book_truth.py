@@ -9,8 +9,22 @@ A: Best = (99, 1, 101, 1)
 B: Best = (98, 1, 101, 1)
 
 
+def told(best: Best) -> Best:
+    return best
+
+
+def test_a_ticker_that_cannot_be_read_is_none() -> None:
+    truth: BookTruth[Best | None] = BookTruth(lambda best: best)
+    truth.on_ticker(10, None, 0.0)
+    truth.on_book(10, A)
+    assert truth.compared == 0
+    truth.on_ticker(11, A, 0.0)
+    truth.on_book(11, A)
+    assert (truth.compared, truth.equal) == (1, 1)
+
+
 def test_what_held_at_a_diff_is_the_newest_ticker_up_to_its_id() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_ticker(10, A, 0.0)
     truth.on_book(14, A)
     assert truth.compared == 0, "a ticker up to 14 may still come"
@@ -22,7 +36,7 @@ def test_what_held_at_a_diff_is_the_newest_ticker_up_to_its_id() -> None:
 
 
 def test_a_ticker_of_the_same_id_is_compared_at_once_whichever_comes_first() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_ticker(10, A, 0.0)
     truth.on_book(10, A)
     assert truth.equal == 1
@@ -32,7 +46,7 @@ def test_a_ticker_of_the_same_id_is_compared_at_once_whichever_comes_first() -> 
 
 
 def test_nothing_is_compared_where_no_ticker_is_known() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_book(10, A)
     truth.on_ticker(11, B, 0.0)
     assert truth.compared == 0
@@ -44,7 +58,7 @@ def test_nothing_is_compared_where_no_ticker_is_known() -> None:
 
 
 def test_tickers_that_come_late_or_twice_say_nothing() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_ticker(10, A, 0.0)
     truth.on_ticker(9, B, 0.0)
     truth.on_ticker(10, B, 0.0)
@@ -53,7 +67,7 @@ def test_tickers_that_come_late_or_twice_say_nothing() -> None:
 
 
 def test_a_few_differences_in_a_row_are_needed() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_ticker(1, A, 0.0)
     for number in range(1, 3 * MISMATCH_LIMIT):
         truth.on_ticker(number, A, 0.0)
@@ -68,7 +82,7 @@ def test_a_few_differences_in_a_row_are_needed() -> None:
 
 
 def test_a_book_that_stands_still_while_tickers_go_on_is_behind() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_ticker(10, A, 1.0)
     assert truth.behind == 0.0, "no book, nothing behind"
     truth.on_book(12, A)
@@ -82,7 +96,7 @@ def test_a_book_that_stands_still_while_tickers_go_on_is_behind() -> None:
 
 
 def test_a_pause_of_our_own_does_not_make_a_book_look_behind() -> None:
-    truth = BookTruth()
+    truth = BookTruth(told)
     truth.on_book(12, A)
     truth.on_ticker(13, A, 3.0)
     truth.on_ticker(14, A, 60.0)
@@ -106,7 +120,7 @@ def test_a_true_book_is_never_found_different_however_the_two_streams_lag(
             tickers.append((update_id, best))
         if ends_a_diff:
             books.append((update_id, best))
-    truth = BookTruth()
+    truth = BookTruth(told)
     for lag in lags:
         for _ in range(lag):
             if tickers:

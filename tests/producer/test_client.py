@@ -221,7 +221,7 @@ async def test_a_message_that_is_not_understood_is_counted_and_its_diff_shows_as
         client._handle_ws_message(b'{"stream":"btcusdt@nosuch","data":{}}')
     assert "btcusdt@depth@100ms" in caplog.text
     labels = {"component": "producer.client", "type": "ValueError"}
-    assert metrics.registry.get_sample_value("context8_errors_total", labels) == 1
+    assert metrics.registry.get_sample_value("context8_errors_total", labels) == 2
     client._handle_ws_message(diff(103, 104))
     await until(lambda: books(received)[-1] == ("snapshot", 104))
     assert books(received)[2:] == [("unknown", 100), ("snapshot", 104)]

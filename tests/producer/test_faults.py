@@ -10,6 +10,7 @@ from producer.faults.adapters import Ours
 from producer.faults.cases import CASES, Case
 from producer.faults.trial import run_trial
 from producer.timing import Timing
+from support.telling import Tell
 
 QUICK = Timing(
     idle=0.5,
@@ -28,14 +29,11 @@ SEED = 7
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-async def test_the_book_is_right_or_said_to_be_unknown_and_comes_back(
-    case: Case, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_book_is_right_or_said_to_be_unknown_and_comes_back(case: Case, tell: Tell) -> None:
     outcome = await run_trial(case, lambda judge: Ours(judge, QUICK), SEED, limit=30)
     verdict = outcome.verdict
-    with capsys.disabled():
-        told = "not needed" if outcome.told is None else f"after {outcome.told:.2f} s"
-        print(f"\n  {case.name}: unknown {told}, right again after {outcome.recovered or -1:.2f} s", end=" ")
+    told = "not needed" if outcome.told is None else f"after {outcome.told:.2f} s"
+    tell(f"{case.name}: unknown {told}, right again after {outcome.recovered or -1:.2f} s")
     assert outcome.recovered is not None, verdict
     if not case.doubtful:
         assert verdict.wrong == 0, verdict.examples

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from nautilus_trader.model.data import OrderBookDeltas
 from nautilus_trader.model.identifiers import InstrumentId
@@ -53,8 +54,8 @@ class Followed:
         self.book.on_diff(Change(first, final, 1, deltas))
 
     def ticker(self, update_id: int, bid: str, quantity: str = "1") -> None:
-        told = messages.BestMessage(update_id, "BTCUSDT", bid, quantity, "101", "1")
-        self.book.on_ticker(update_id, messages.best(told))
+        told = {"b": bid, "B": quantity, "a": "101", "A": "1"}
+        self.book.on_ticker(update_id, msgspec.json.encode({"stream": "btcusdt@bookTicker", "data": told}))
 
     def said(self) -> list[tuple[str, int]]:
         """What was sent on, in short."""
@@ -105,6 +106,15 @@ async def test_a_best_bid_that_differs_three_times_in_a_row_costs_the_book(follo
     await until(lambda: followed.book.update_id == 103)
     assert followed.reasons() == {"start": 1, "mismatch": 1}
     assert (followed.book.truth.compared, followed.book.truth.equal) == (4, 0), "the snapshot is compared too"
+
+
+async def test_a_best_bid_that_is_no_number_is_counted_and_compared_with_nothing(followed: Followed) -> None:
+    followed.ticker(101, "99.x")
+    followed.diff(101, 101, [("97", "5")])
+    assert followed.book.truth.compared == 0
+    assert followed.book.update_id == 101
+    labels = {"component": "producer.client", "type": "ValueError"}
+    assert followed.metrics.registry.get_sample_value("context8_errors_total", labels) == 1
 
 
 async def test_a_mismatch_that_comes_again_and_again_does_not_storm_the_exchange(

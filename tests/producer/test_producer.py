@@ -16,6 +16,7 @@ from app.stack.ports import free_ports
 from producer.exchange.server import ExchangeServer
 from producer.exchange.sim import SimMarket
 from support.producing import ProducerProcess, create, follow, lossy_line, producing, read
+from support.telling import Tell
 
 Until = Callable[..., Awaitable[None]]
 
@@ -65,18 +66,33 @@ async def test_a_live_market_with_a_lost_diff_and_a_lost_connection(kafka: str, 
             assert followed.tops[update_id] == followed.depths[update_id], "the exchange's own top 20"
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("symbols", "least_sec", "least_waiting"),
+    [
+        pytest.param("BTCUSDT,ETHUSDT", 0, 2_000, id="a while"),
+        pytest.param("BTCUSDT,ETHUSDT,SOLUSDT,BNBUSDT,XRPUSDT", 60, 60_000, id="a minute", marks=pytest.mark.long),
+    ],
+)
 async def test_kafka_away_for_a_while_costs_no_event_and_no_order(
-    own_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+    own_broker: KafkaBroker,
+    topic_prefix: str,
+    tmp_path: Path,
+    symbols: str,
+    least_sec: float,
+    least_waiting: int,
+    tell: Tell,
 ) -> None:
-    market = SimMarket(["BTCUSDT", "ETHUSDT"], seed=7, rate=200, start_ns=time.time_ns())
+    market = SimMarket(symbols.split(","), seed=7, rate=200, start_ns=time.time_ns())
     await asyncio.to_thread(own_broker.start)
     try:
         kafka = own_broker.bootstrap
         await create(kafka, topic_prefix)
         async with (
             ExchangeServer(market) as exchange,
-            producing(kafka, topic_prefix, exchange.http_url, exchange.ws_url, "BTCUSDT,ETHUSDT", tmp_path) as process,
+            producing(kafka, topic_prefix, exchange.http_url, exchange.ws_url, symbols, tmp_path) as process,
         ):
+            killed_at = 0.0
 
             async def queued(least: int, most: int) -> bool:
                 return least <= int((await process.health()).get("queue_depth", -1)) <= most
@@ -85,17 +101,22 @@ async def test_kafka_away_for_a_while_costs_no_event_and_no_order(
                 return await queued(0, 50) and await process.counted() > 500
 
             async def away() -> bool:
-                return "Kafka does not answer" in (await process.health())["problems"] and await queued(2000, 10**6)
+                said = "Kafka does not answer" in (await process.health())["problems"]
+                return said and await queued(least_waiting, 10**6) and time.monotonic() > killed_at + least_sec
 
             await process.until(flowing, "flowing")
             await asyncio.to_thread(own_broker.kill)
-            await process.until(away, "waiting for Kafka")
+            killed_at = time.monotonic()
+            await process.until(away, "waiting for Kafka", 120)
+            waiting = (await process.health())["queue_depth"]
             errors = process.child.log.read_text().count('"level":"ERROR"')
             await asyncio.to_thread(own_broker.start)
+            answers_at = time.monotonic()
             await process.until(lambda: queued(0, 50), "all sent")
+            tell(f"{waiting} events waited; all sent {time.monotonic() - answers_at:.1f} s after Kafka answered again")
             counted = await process.counted()
             assert await process.stop() == 0, process.child.log_tail(40)
-        print(f"{errors} error lines while Kafka was away")
+        tell(f"{errors} error lines while Kafka was away")
         assert errors <= 10
         assert not [line for line in process.child.log.read_text().splitlines() if not line.startswith("{")]
         records = await read(kafka, topic_prefix)

@@ -16,11 +16,14 @@ from producer.exchange.server import ExchangeServer
 from producer.exchange.survey import survey
 from producer.exchange.tape import Record, read_tape
 from support.producing import Level, follow, producing, read
+from support.telling import Tell
 
 pytestmark = [pytest.mark.stack, pytest.mark.tape]
 
 
-async def test_the_recorded_market_arrives_exactly(kafka: str, topic: str, tape_path: Path, tmp_path: Path) -> None:
+async def test_the_recorded_market_arrives_exactly(
+    kafka: str, topic: str, tape_path: Path, tmp_path: Path, tell: Tell
+) -> None:
     def open_tape() -> Iterator[Record]:
         return read_tape([tape_path])
 
@@ -53,7 +56,7 @@ async def test_the_recorded_market_arrives_exactly(kafka: str, topic: str, tape_
             await process.until(more, f"beyond {seen} of {expected} trades and diffs")
         health = await process.health()
         truth = health["symbols"]["BTCUSDT"]
-        print(f"checked by the producer itself: {truth['best_equal']} of {truth['best_compared']} equal")
+        tell(f"checked by the producer itself: {truth['best_equal']} of {truth['best_compared']} equal")
         assert truth["best_compared"] > 3400, "every diff but the last few"
         assert health["best_equal_ratio"] >= 0.999
         assert await process.stop() == 0, process.child.log_tail(40)
@@ -69,7 +72,7 @@ async def test_the_recorded_market_arrives_exactly(kafka: str, topic: str, tape_
 
     compared = followed.bests.keys() & recorded.bests.keys()
     equal = sum(followed.bests[update_id] == recorded.bests[update_id] for update_id in compared)
-    print(f"best bid and ask: {equal} of {len(compared)} equal")
+    tell(f"best bid and ask: {equal} of {len(compared)} equal")
     assert len(compared) > 500
     assert equal >= 0.999 * len(compared)
 

@@ -121,9 +121,9 @@ class ProducerProcess:
         """Return how often the symbol's book was given up."""
         return int((await self.health())["symbols"][symbol]["resyncs"])
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str, limit_sec: float = 60) -> None:
         """Wait until `condition` holds; fail with the log if it does not or the process ends."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + limit_sec
         while not await condition():
             assert self.child.running, f"ended before {what}:\n{self.child.log_tail(40)}"
             assert time.monotonic() < deadline, f"not {what}:\n{self.child.log_tail(40)}"

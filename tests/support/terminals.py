@@ -11,12 +11,33 @@ from pathlib import Path
 from typing import Any, Self
 
 from support.own_network import OwnNetwork
+from support.processes import descendants
 
 
 class Terminal:
-    """A bash in a session of its own; what it prints goes to `log`, errors and progress to a file beside it."""
+    """A bash in a session of its own; what it prints goes to `log`, errors and progress to a file beside it.
 
-    def __init__(self, network: OwnNetwork, log: Path, cwd: Path, env: Mapping[str, str]) -> None:
+    Args:
+        network: where it and all that it starts live.
+        log: where its output goes.
+        cwd: its folder.
+        env: its variables, besides those of this process.
+        own_processes: it sees no processes but those that it starts, which needs root.
+        beside: a terminal with processes of its own, whose processes it sees and may end.
+    """
+
+    def __init__(
+        self,
+        network: OwnNetwork,
+        log: Path,
+        cwd: Path,
+        env: Mapping[str, str],
+        *,
+        own_processes: bool = False,
+        beside: "Terminal | None" = None,
+    ) -> None:
+        self._own_processes = own_processes
+        self._beside = beside
         self._network = network
         self._log = log
         self._errors = log.with_suffix(".errors")
@@ -52,11 +73,24 @@ class Terminal:
         self._process.stdin.write(f"{commands}\necho ended {self._typed} with $?\n".encode())
         self._process.stdin.flush()
 
+    @property
+    def everything(self) -> str:
+        """All that was printed so far, then all errors and progress."""
+        return f"{self.output}\n{self._errors.read_text(encoding='utf-8', errors='replace')}"
+
+    @property
+    def codes(self) -> list[str]:
+        """The exit codes of what was typed and has ended: of each block, that of its last command."""
+        return re.findall(r"ended \d+ with (\d+)$", self.output, re.MULTILINE)
+
     async def ended(self) -> bool:
-        """Whether all that was typed has ended; the last command of each block must have ended well."""
-        codes = re.findall(r"ended (\d+) with (\d+)$", self.output, re.MULTILINE)
-        assert {code for _, code in codes} <= {"0"}, f"{self.output}\n{self._errors.read_text(errors='replace')}"
-        return len(codes) == self._typed
+        """Whether all that was typed has ended, which it must have done well."""
+        assert set(self.codes) <= {"0"}, self.everything
+        return await self.over()
+
+    async def over(self) -> bool:
+        """Whether all that was typed has ended, well or not."""
+        return len(self.codes) == self._typed
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -78,7 +112,7 @@ class Terminal:
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as log, self._errors.open("ab") as errors:
             return subprocess.Popen(
-                ["bash", "--noprofile", "--norc"],
+                [*self._world(), "bash", "--noprofile", "--norc"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=errors,
@@ -86,3 +120,12 @@ class Terminal:
                 env=self._env,
                 start_new_session=True,
             )
+
+    def _world(self) -> list[str]:
+        if self._own_processes:
+            return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if self._beside is not None:
+            unshare = self._beside._process.pid
+            inside = min(descendants(unshare) - {unshare})
+            return ["nsenter", "--target", str(inside), "--pid", "--mount"]
+        return []

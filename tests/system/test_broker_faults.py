@@ -19,6 +19,7 @@ from support.ground import Ground
 from support.pair import Pair, stopped
 from support.reports import Watch
 from support.streams import interleaved, last_offsets, undisturbed_of_topic
+from support.telling import Tell
 from support.workers import PARTITIONS, ROOT, Worker, all_shared, eventually
 
 pytestmark = pytest.mark.stack
@@ -50,7 +51,9 @@ async def source(ground: Ground, folder: Path) -> AsyncIterator[tuple[Child, Chi
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_after_a_restart_of_the_broker_all_go_on_by_themselves(ground: Ground, tmp_path: Path, how: str) -> None:
+async def test_after_a_restart_of_the_broker_all_go_on_by_themselves(
+    ground: Ground, tmp_path: Path, how: str, tell: Tell
+) -> None:
     deployment, reports = ground.deployment, ground.reports
     workers = [deployment.worker("w1"), deployment.worker("w2")]
     async with source(ground, tmp_path) as (_, producer), AsyncExitStack() as running:
@@ -70,14 +73,14 @@ async def test_after_a_restart_of_the_broker_all_go_on_by_themselves(ground: Gro
             await asyncio.to_thread(ground.broker.start)
             up = time.monotonic()
             await eventually(partial(beyond, before), "new events are in the reports of every symbol")
-            print(
+            tell(
                 f"{how}: broker back after {up - down:.1f} s, every symbol's events {time.monotonic() - up:.2f} s later"
             )
             await asyncio.to_thread(producer.stop)
             records = await deployment.read_topic(deployment.settings.events_topic, PARTITIONS)
             last = {record.key.decode(): record.offset for record in records}
             await eventually(lambda: reports.reached(last), "every event is in a report")
-        print(f"longest gap {max(watch.gaps.values()):.2f} s")
+        tell(f"longest gap {max(watch.gaps.values()):.2f} s")
         for worker in workers:
             await stopped(worker)
     assert await deployment.newest_states() == undisturbed_of_topic(records)
@@ -103,25 +106,27 @@ def _nothing_is_missing(records: list[ConsumerRecord]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["cut", "freeze"])
-async def test_a_worker_out_of_reach_of_the_broker_is_replaced_and_comes_back(ground: Ground, fault: str) -> None:
+async def test_a_worker_out_of_reach_of_the_broker_is_replaced_and_comes_back(
+    ground: Ground, fault: str, tell: Tell
+) -> None:
     with Pair(ground, KAFKA_BROKERS=f"127.0.0.1:{ground.broker_proxy.port}").running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports) as watch:
             getattr(ground.broker_proxy, fault)()
             away = time.monotonic()
             await eventually(partial(pair.written_by, {"w2"}), "the other worker has taken over")
-            print(f"{fault}: taken over after {time.monotonic() - away:.2f} s")
+            tell(f"{fault}: taken over after {time.monotonic() - away:.2f} s")
             ground.broker_proxy.restore()
             back = time.monotonic()
             await eventually(lambda: all_shared(pair.first, pair.second), "the first worker has partitions again")
             await eventually(partial(pair.written_by, {"w1", "w2"}), "the first worker reports again")
-            print(f"{fault}: at work again {time.monotonic() - back:.2f} s after its end")
+            tell(f"{fault}: at work again {time.monotonic() - back:.2f} s after its end")
             await pair.all_reported(feed)
-        print(f"{fault}: longest gap {max(watch.gaps.values()):.2f} s")
+        tell(f"{fault}: longest gap {max(watch.gaps.values()):.2f} s")
         await pair.left_as_undisturbed()
 
 
-async def test_a_slow_broker_costs_no_partition(ground: Ground) -> None:
+async def test_a_slow_broker_costs_no_partition(ground: Ground, tell: Tell) -> None:
     with Pair(ground, KAFKA_BROKERS=f"127.0.0.1:{ground.broker_proxy.port}").running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports) as watch:
@@ -129,12 +134,12 @@ async def test_a_slow_broker_costs_no_partition(ground: Ground) -> None:
             ground.broker_proxy.delay(50)
             await pair.all_reported(feed)
             assert await ground.reports.writers() == before
-        print(f"50 ms to the broker each way: longest gap between reports {max(watch.gaps.values()):.2f} s")
+        tell(f"50 ms to the broker each way: longest gap between reports {max(watch.gaps.values()):.2f} s")
         ground.broker_proxy.restore()
         await pair.left_as_undisturbed()
 
 
-async def test_a_worker_that_starts_with_the_broker_gets_its_partitions(ground: Ground) -> None:
+async def test_a_worker_that_starts_with_the_broker_gets_its_partitions(ground: Ground, tell: Tell) -> None:
     """The first answers of a broker that has just begun to listen leave topics out."""
     deployment = ground.deployment
     through_proxy = {"KAFKA_BROKERS": f"127.0.0.1:{ground.broker_proxy.port}"}
@@ -153,7 +158,7 @@ async def test_a_worker_that_starts_with_the_broker_gets_its_partitions(ground: 
             return len(await worker.partitions()) == PARTITIONS
 
         await eventually(has_all, "the worker has all partitions", limit_sec=20)
-        print(f"all partitions {time.monotonic() - up:.2f} s after the broker was up")
+        tell(f"all partitions {time.monotonic() - up:.2f} s after the broker was up")
         await deployment.send(events)
         last = last_offsets(events, PARTITIONS)
         await eventually(lambda: ground.reports.reached(last), "every event is in a report")

@@ -16,6 +16,7 @@ from support.ground import Ground
 from support.markets import SECOND
 from support.reports import Reports
 from support.streams import SYMBOLS, Feed, interleaved, last_offsets, undisturbed
+from support.telling import Tell
 from support.workers import PARTITIONS, Deployment, eventually
 
 pytestmark = pytest.mark.stack
@@ -52,7 +53,7 @@ class Replica:
         )
 
 
-async def test_a_clock_five_seconds_off_changes_nothing_but_ages(ground: Ground, tmp_path: Path) -> None:
+async def test_a_clock_five_seconds_off_changes_nothing_but_ages(ground: Ground, tmp_path: Path, tell: Tell) -> None:
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock" / "sitecustomize.py").write_text(SHIFT)
     replicas = [Replica(ground, number, tmp_path, off) for number, off in enumerate((0, 5, -5), start=1)]
@@ -79,7 +80,7 @@ async def test_a_clock_five_seconds_off_changes_nothing_but_ages(ground: Ground,
         now_ms = time.time_ns() // 10**6
         true_age = now_ms - int(events[-1].ts_event) // 10**6
         for replica, report in zip(replicas, reports, strict=True):
-            print(f"clock {replica.off_ms:+} ms: data_age_ms {report['data_age_ms']}, true age {true_age}")
+            tell(f"clock {replica.off_ms:+} ms: data_age_ms {report['data_age_ms']}, true age {true_age}")
             assert abs(report["updatedAt"] - replica.off_ms - now_ms) < 4000
             assert report["data_age_ms"] == max(0, report["updatedAt"] - int(events[-16].ts_event) // 10**6)
             assert report["ingestion"]["last_event_age_ms"] < true_age + 1000

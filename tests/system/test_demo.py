@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import signal
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -12,32 +10,13 @@ import pytest
 from mcp.client import Client
 
 from app.microstructure.events import EVENT_TYPES, decode
-from app.stack.errors import StackError
-from app.stack.ports import Ports
 from app.stack.process import Child
 from support.contracts import validate_event, validate_report
+from support.demos import demo
 from support.processes import descendants
-from support.workers import ROOT, eventually, read_partitions
+from support.workers import eventually, read_partitions
 
 pytestmark = pytest.mark.stack
-
-
-def demo(folder: Path, *arguments: str) -> tuple[Child, int]:
-    """A demo process, not started, and the base of its ports."""
-    base = free_block()
-    command = [sys.executable, "-m", "app.cli", "demo", "--port-base", str(base), *arguments]
-    return Child("demo", command, log=folder / "demo.log", cwd=ROOT), base
-
-
-def free_block() -> int:
-    """The base of a block of ports that are all free; the kernel hands out others from 32768 on by itself."""
-    while True:
-        base = random.randrange(20_000, 32_000)
-        try:
-            Ports.from_base(base).require_free(2)
-        except StackError:
-            continue
-        return base
 
 
 def alive(pids: set[int]) -> set[int]:
@@ -110,16 +89,6 @@ async def test_a_demo_shows_valid_reports_over_http_and_mcp_and_leaves_nothing_b
     await eventually(gone, "every process is gone", limit_sec=5)
     assert child.exit_code == 0
     assert "time to first report" in child.log.read_text()
-
-
-async def test_a_demo_that_is_told_how_long_ends_by_itself_with_a_summary(tmp_path: Path, tape_path: Path) -> None:
-    child, _ = demo(tmp_path, "--seconds", "8", "--tape", str(tape_path))
-    with child:
-        await eventually(lambda: ended(child), "the demo ends", limit_sec=90)
-    text = child.log.read_text()
-    assert child.exit_code == 0, text
-    assert "BTCUSDT" in text
-    assert "data_age P95" in text
 
 
 async def test_a_symbol_without_fresh_reports_fails_the_demo_with_the_reason(tmp_path: Path) -> None:

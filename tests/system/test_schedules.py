@@ -10,6 +10,7 @@ import pytest
 
 from support.ground import Ground
 from support.schedules import Run, schedule
+from support.telling import Tell
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
@@ -17,10 +18,6 @@ COUNT = int(os.environ.get("SCHEDULES", "3"))
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
-async def test_a_schedule_of_faults_changes_no_state(
-    ground: Ground, seed: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_schedule_of_faults_changes_no_state(ground: Ground, seed: int, tell: Tell) -> None:
     outcome = await Run(ground, seed).play()
-    if "SCHEDULES" in os.environ:
-        with capsys.disabled():
-            print(f"\nseed {seed}: {', '.join(map(str, schedule(seed)))}: {outcome}", flush=True)
+    tell(f"seed {seed}: {', '.join(map(str, schedule(seed)))}: {outcome}")

@@ -24,6 +24,7 @@ from app.microstructure.events import DeltasPayload
 from app.stack.ports import free_ports
 from app.stack.process import Child
 from support.contracts import validate_event, validate_report
+from support.telling import Tell
 from support.workers import PARTITIONS, ROOT, Deployment, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.tape]
@@ -86,6 +87,7 @@ async def test_rebuilt_best_prices_are_the_recorded_book_tickers(
     tmp_path: Path,
     tape_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    tell: Tell,
 ) -> None:
     tickers = BookTickers(tape_path)
     deployment = Deployment(kafka, redis_url, topic_prefix, tmp_path)
@@ -133,7 +135,7 @@ async def test_rebuilt_best_prices_are_the_recorded_book_tickers(
 
     every_update, same_id = Comparison(), Comparison()
     _compare_every_update(monkeypatch, records, tickers, every_update, same_id)
-    print(f"after every update: {every_update}; at the same id: {same_id}; in reports: {from_reports}")
+    tell(f"after every update: {every_update}; at the same id: {same_id}; in reports: {from_reports}")
     assert every_update.ratio >= 0.999, every_update
     assert same_id.ratio >= 0.999, same_id
     assert from_reports.ratio >= 0.999, from_reports

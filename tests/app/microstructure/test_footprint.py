@@ -13,6 +13,7 @@ from app.microstructure.events import Side
 from app.microstructure.report import Stamp, encode
 from support.markets import SECOND, START, deltas, snapshot, trade
 from support.tapes import tape_events
+from support.telling import Tell
 
 STAMP = Stamp("node-1", 1, 0, START)
 LIMIT_BYTES = 2_000_000
@@ -46,7 +47,7 @@ def full_windows() -> SymbolEngine:
     return engine
 
 
-def test_a_symbol_with_full_windows_takes_at_most_two_megabytes() -> None:
+def test_a_symbol_with_full_windows_takes_at_most_two_megabytes(tell: Tell) -> None:
     full_windows()  # what is made once for all symbols is no symbol's weight
     gc.collect()
     tracemalloc.start()
@@ -56,18 +57,18 @@ def test_a_symbol_with_full_windows_takes_at_most_two_megabytes() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    print(f"{used / 1e6:.2f} MB a symbol, snapshot {len(engine.snapshot()) / 1e3:.0f} KB")
+    tell(f"{used / 1e6:.2f} MB a symbol, snapshot {len(engine.snapshot()) / 1e3:.0f} KB")
     assert used < LIMIT_BYTES
 
 
 @pytest.mark.tape
-def test_reports_on_the_tape_are_small(tape_path: Path) -> None:
+def test_reports_on_the_tape_are_small(tape_path: Path, tell: Tell) -> None:
     engine = SymbolEngine("BTCUSDT", EngineParams())
     sizes = []
     for offset, event in enumerate(tape_events(tape_path)):
         engine.apply(event, offset)
         if offset % 50 == 0:
             sizes.append(len(encode(engine.report(engine.ts_event, STAMP))))
-    print(f"report: median {statistics.median(sizes):.0f} bytes, largest {max(sizes)}")
+    tell(f"report: median {statistics.median(sizes):.0f} bytes, largest {max(sizes)}")
     assert statistics.median(sizes) < 10_000
     assert max(sizes) < 100_000
