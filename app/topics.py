@@ -100,6 +100,7 @@ async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: 
     response = await admin.create_topics([NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)])
     code = response.topic_errors[0][1]
     if code == 0:
+        await _require_partitions(admin, spec)  # whoever comes next must find it
         return "created"
     if code != TopicAlreadyExistsError.errno:
         raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")

@@ -20,6 +20,7 @@ changes, and why:
 * **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
   while no partition is active; both stop every partition of a worker during a rebalance.
 * **An error in the group** is logged and followed by a new join, where stock Faust leaves aiokafka waiting for ever.
+* **Heartbeats of the worker's own loop**, not only of the thread that sends them (`app/heartbeats.py`).
 * **A broker that is away** when the worker starts is waited for.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
 * **One question for all committed offsets**, where stock Faust asks for one partition after the other.
@@ -47,6 +48,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.batches import Record, Records, fold
+from app.heartbeats import Heartbeat
 from app.membership import Membership
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self._consumer._fetcher._prefetch_backoff = _PREFETCH_BACKOFF_SEC
         coordinator = self._consumer._coordinator
         coordinator._push_error_to_user = partial(_rejoin_after, coordinator)
+        coordinator._do_heartbeat = Heartbeat(self.parent_loop, coordinator._do_heartbeat).beat
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek every partition to its committed offset; return these, `None` where nothing was committed."""

@@ -3,19 +3,19 @@
 Which lines, and by what one sees that they do what the page says: tests/support/run_commands.py.
 """
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from app.stack.kafka import KafkaBroker
-from app.stack.redis import RedisServer
 from support.desk import Desk
 from support.own_network import OwnNetwork
 from support.run_commands import ALONE, DEMOS, EXCHANGES, LONG, TAKEOVER, THE_PARTS, WITH_USERS, Typed
+from support.usual_ports import READY
 from support.workers import eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
@@ -26,11 +26,10 @@ async def test_the_parts_run_by_themselves_and_what_they_record_can_be_played(
 ) -> None:
     desk = Desk(network, tmp_path)
     desk.env |= {"BINANCE_HTTP_URL": "http://127.0.0.1:9080", "BINANCE_WS_URL": "ws://127.0.0.1:9080"}
-    with running(network, KafkaBroker(tmp_path / "kafka", port=9092)):
-        with running(network, RedisServer(tmp_path / "redis", port=6379)):
+    async with running(desk, "kafka", tmp_path / "kafka"):
+        async with running(desk, "redis", tmp_path / "redis"):
             await desk.play(THE_PARTS)
-        users = give_passwords(desk.scratch)
-        with running(network, RedisServer(tmp_path / "redis-with-users", port=6379, users=users)):
+        async with running(desk, "redis", tmp_path / "redis-with-users", give_passwords(desk.scratch)):
             await desk.play(WITH_USERS)
     await desk.play(EXCHANGES)
 
@@ -79,14 +78,19 @@ async def test_a_command_that_takes_minutes(typed: Typed, network: OwnNetwork, t
     await Desk(network, tmp_path).play([[typed]], limit_sec=3600)
 
 
-@contextmanager
-def running(network: OwnNetwork, server: KafkaBroker | RedisServer) -> Iterator[None]:
-    """Have the server run in that network."""
-    network.run(server.start)
-    try:
+@asynccontextmanager
+async def running(desk: Desk, *server: str | Path) -> AsyncIterator[None]:
+    """Have a server run at its usual port (`support.usual_ports`)."""
+    with desk.terminal(in_project=True) as terminal:
+        terminal.type(f"PYTHONPATH=.:tests python -m support.usual_ports {' '.join(map(str, server))}")
+
+        async def ready() -> bool:
+            assert not await terminal.over(), terminal.everything
+            return READY in terminal.output
+
+        await eventually(ready, f"{server[0]} runs", limit_sec=90)
         yield
-    finally:
-        server.stop()
+        await asyncio.to_thread(terminal.close)
 
 
 def give_passwords(folder: Path) -> Path:

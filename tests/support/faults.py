@@ -1,19 +1,29 @@
-"""A TCP proxy on loopback that can be told to fail as networks do.
+"""Faults from outside: a TCP proxy on loopback that fails as networks do, and a process of which one thread hangs.
 
-It runs in a thread with an event loop of its own, so that a test that blocks does not hold the traffic up. A
+The proxy runs in a thread with an event loop of its own, so that a test that blocks does not hold the traffic up. A
 proxied Kafka needs a listener whose advertised address is the proxy's (`KafkaBroker(via=...)`), because clients
 connect to the address that the broker tells them, whatever they bootstrapped from.
+
+A signal stops a process as a whole. One thread alone is stopped as a debugger does it, with Linux' ptrace.
 """
 
 import asyncio
+import ctypes
+import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Self
 
 from app.stack.ports import LOOPBACK, free_ports
 
 _CHUNK = 65_536
+
+# Of linux/ptrace.h and linux/wait.h.
+_SEIZE: Final = 0x4206
+_INTERRUPT: Final = 0x4207
+_DETACH: Final = 17
+_WAIT_FOR_ALL: Final = 0x40000000
 
 
 class FaultProxy:
@@ -157,3 +167,36 @@ class FaultProxy:
                     return
                 writer.write(chunk)
                 await writer.drain()
+
+
+class NotTraceableError(Exception):
+    """This machine does not let us trace a process; the message says why."""
+
+
+@contextmanager
+def main_thread_stopped(pid: int) -> Iterator[None]:
+    """Stop a process's main thread wherever it is, and let its others go on, as a system call that hangs does.
+
+    It is for the thread that enters it to leave it: a process is traced by a thread.
+
+    Raises:
+        NotTraceableError: see there.
+    """
+    try:
+        _ptrace(_SEIZE, pid)
+    except OSError as error:
+        raise NotTraceableError(f"a thread alone cannot be stopped here: {error}") from None
+    try:
+        _ptrace(_INTERRUPT, pid)
+        os.waitpid(pid, _WAIT_FOR_ALL)
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # it was killed meanwhile
+            _ptrace(_DETACH, pid)
+
+
+def _ptrace(request: int, pid: int) -> None:
+    call = ctypes.CDLL(None, use_errno=True).ptrace
+    call.argtypes, call.restype = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_long
+    if call(request, pid, None, None) == -1:
+        raise OSError(ctypes.get_errno(), f"ptrace: {os.strerror(ctypes.get_errno())}")

@@ -10,7 +10,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import aiohttp
 import pytest
@@ -29,9 +29,14 @@ def program(name: str) -> Path:
     try:
         return find_program(name)
     except StackError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        not_here(str(error))
+
+
+def not_here(reason: str) -> NoReturn:
+    """End a test that this machine cannot run: skip it with the reason, or fail it in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def promtool(*arguments: str | Path) -> str:

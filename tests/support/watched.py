@@ -9,29 +9,39 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
 
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiokafka import AIOKafkaProducer
 
+from agents.intake import home_partition
+from app.settings import Settings
 from app.stack.errors import StackError
 from app.stack.ports import LOOPBACK, Ports
 from app.stack.process import Child
 from app.stack.prometheus import Prometheus, targets
 from app.stack.system import System, SystemOptions
-from support.faults import FaultProxy
-from support.observing import Answers, hastened
+from support.faults import FaultProxy, NotTraceableError, main_thread_stopped
+from support.markets import trade
+from support.observing import Answers, hastened, not_here
 from support.processes import command_of, descendants
-from support.workers import ROOT, eventually
+from support.records import PARTITIONS, TOPIC, event_bytes
+from support.workers import ROOT, Deployment, eventually
 
 TIMES: Final = 60.0
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 _REFUSED: Final = "NOSUCHUSDT"
+_FLOOD: Final = 4000
+_TRIES: Final = 20
+_WORKERS: Final = "context8-worker"
 _SETTINGS: Final = {
     "EXCHANGE_IDLE_MS": "1000",
+    # Several fall into each of the ranges of the rules, which are short here.
+    "SLOW_CYCLE_MS": "1000",
     # Some two seconds of what the simulated market sends.
     "PRODUCER_QUEUE_LIMIT": "1000",
     # A limit that slow answers stay within, as they must for an alert about them.
@@ -62,21 +72,44 @@ class _Bent:
         return re.sub(rb'"B":"(\d)', lambda found: b'"B":"%d' % (1 + int(found[1]) % 9), chunk)
 
 
+class _InAHurry(System):
+    """A system for faults that last seconds."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | _SETTINGS
+
+
 class Watched:
     """Producer, two workers, reader and what they need, with a Prometheus.
 
     The reader's way to Redis can be slowed, and the producer's to the exchange can lie.
+
+    Attributes:
+        third: a worker for a while, which Prometheus does not know; with less patience than its host needs.
+        left_out: alerts whose fault this machine does not let us make.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.system = system = System(SystemOptions(SYMBOLS, workers=2, port_base=_free_block()), folder)
+        self.system = system = _InAHurry(SystemOptions(SYMBOLS, workers=2, port_base=_free_block()), folder)
         self.slow = FaultProxy(system.ports.redis)
         self.line = LyingLine(system.ports.exchange)
         self._folder = folder
+        self._deployment = Deployment(system.kafka.bootstrap, system.redis.url, Settings().worker_group, folder)
+        self.left_out: set[str] = set()
         system.producer = self._child(
             "producer", SYMBOLS=",".join((*SYMBOLS, _REFUSED)), BINANCE_WS_URL=f"ws://{LOOPBACK}:{self.line.port}"
         )
         system.reader = self._child("reader", REDIS_URL=f"redis://{LOOPBACK}:{self.slow.port}/0")
+        web_port, metrics_port = system.ports.of_worker(2)
+        self.third = self._child(
+            "worker",
+            NT_NODE_ID="w3",
+            WORKER_DATA_DIR=str(folder / "worker-3"),
+            WORKER_WEB_PORT=str(web_port),
+            NT_METRICS_PORT=str(metrics_port),
+            SESSION_TIMEOUT_MS="500",
+        )
         self._targets = targets(system.ports, 2)
         self.prometheus = Prometheus(
             folder / "prometheus",
@@ -107,14 +140,20 @@ class Watched:
                     caller.join()
         finally:
             self.prometheus.stop()
-            for child in (system.producer, system.exchange, *system.workers, system.reader):
+            for child in (system.producer, system.exchange, *system.workers, self.third, system.reader):
                 child.kill()
             system.redis.kill()
             system.kafka.kill()
 
-    async def fires(self, *names: str) -> None:
-        """Wait until these alerts fire, and say so in words."""
-        await eventually(lambda: self._fire(set(names)), f"{', '.join(names)} fire: see {self._folder}")
+    async def fires(self, *names: str, under: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait until these alerts fire, and say so in words; `under` is a fault to make again and again meanwhile."""
+
+        async def fire() -> bool:
+            if under is not None:
+                await under()
+            return set(names) <= (await self.answers.firing()).keys()
+
+        await eventually(fire, f"{', '.join(names)} fire: see {self._folder}")
         said = [alert["summary"] for alerts in (await self.answers.firing()).values() for alert in alerts]
         assert not [summary for summary in said if "<" in summary], "a template that failed"
 
@@ -137,13 +176,54 @@ class Watched:
         finally:
             os.kill(pid, signal.SIGCONT)
 
+    @asynccontextmanager
+    async def stuck(self, worker: Child) -> AsyncIterator[None]:
+        """Let the main thread of a worker hang, as a disk would; its threads for Kafka and for metrics go on."""
+        try:
+            # Whoever holds the interpreter's lock while it hangs takes the other threads along.
+            for _ in range(_TRIES):
+                with main_thread_stopped(_working(worker)):
+                    if await self._tells(worker):
+                        yield
+                        return
+        except NotTraceableError as error:
+            self.left_out.add("WorkerStuck")
+            not_here(str(error))
+        raise AssertionError(f"{worker.name} was never stopped outside of the interpreter's lock")
+
+    async def owner(self, symbol: str) -> Child:
+        """Return the worker that tells of a symbol; there is one while all is quiet."""
+        (told,) = await self.answers.query(f'context8_report_age_ms{{symbol="{symbol}"}}')
+        return self.system.workers[self._targets[_WORKERS].index(told["metric"]["instance"])]
+
+    async def flood(self, producer: AIOKafkaProducer, symbol: str) -> None:
+        """Send a worker more than it can read at once: an old trade, again and again, as a producer gone wrong does."""
+        key, value = symbol.encode(), event_bytes(trade(1, symbol=symbol))
+        batch = producer.create_batch()
+        for _ in range(_FLOOD):
+            batch.append(key=key, value=value, timestamp=None)
+        await (await producer.send_batch(batch, TOPIC, partition=home_partition(symbol, PARTITIONS)))
+
+    async def has_workers(self, count: int) -> bool:
+        """Whether the group of the workers has so many members."""
+        return await self._deployment.members() == count
+
+    def address_of(self, worker: Child) -> str:
+        """Return where a worker is scraped, by which Prometheus knows it."""
+        return self._targets[_WORKERS][self.system.workers.index(worker)]
+
+    async def _tells(self, worker: Child) -> bool:
+        page = f"http://{self.address_of(worker)}/metrics"
+        try:
+            async with ClientSession(timeout=ClientTimeout(1)) as session, session.get(page):
+                return True
+        except (ClientError, TimeoutError):
+            return False
+
     def _child(self, name: str, **env: str) -> Child:
         command = [sys.executable, "-m", "app.cli", name]
-        env = self.system.environment | _SETTINGS | env
+        env = self.system.environment | env
         return Child(name, command, log=self._folder / f"{name}.log", env=env, cwd=ROOT)
-
-    async def _fire(self, names: set[str]) -> bool:
-        return names <= (await self.answers.firing()).keys()
 
     async def _is_quiet(self) -> bool:
         return not (await self.answers.get("alerts"))["alerts"]
@@ -169,7 +249,7 @@ def _free_block() -> int:
     while True:
         base = random.randrange(20_000, 32_000)
         try:
-            Ports.from_base(base).require_free(2)
+            Ports.from_base(base).require_free(3)
         except StackError:
             assert time.monotonic() < deadline, "no free ports"
             continue

@@ -1,8 +1,8 @@
 """A whole system under real faults: each alert fires for its own, and is gone when the fault is.
 
 Rules are the project's with every duration divided by 60 (support/observing.py). The system is shared by all tests
-here, and every one leaves it as it found it: with no alert. What is left out, since no fault from outside makes it, is
-shown by promtool alone: WorkerStuck, WorkerOverloaded, RebalancesOften.
+here, and every one leaves it as it found it: with no alert. At the end no alert of the project may be left that none of
+the faults has made fire.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from functools import partial
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from app.stack.process import Child
 from support.dashboards import queries, spoken
-from support.observing import program
+from support.observing import alert_names, program
 from support.watched import SYMBOLS, Watched
 from support.workers import ROOT, eventually
 
@@ -110,6 +111,37 @@ async def test_a_worker_that_hangs_and_wakes_up_with_an_older_epoch(watched: Wat
     await watched.quiet()
 
 
+async def test_a_worker_whose_main_thread_alone_hangs(watched: Watched) -> None:
+    hanging = await watched.owner("BTCUSDT")
+    async with watched.stuck(hanging):
+        await eventually(lambda: _is_fresh_elsewhere(watched, hanging), "the other worker has taken over")
+        await watched.fires("WorkerStuck")
+        assert "ReportAge" not in await watched.answers.firing(), "it kept its symbols, and readers old reports"
+    await watched.quiet()
+
+
+async def test_a_worker_that_gets_more_than_it_can_carry(watched: Watched) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=watched.system.kafka.bootstrap, max_batch_size=1 << 20) as producer:
+
+        async def flood() -> None:
+            if not await watched.answers.query("context8_backlog_events > 50000"):
+                await watched.flood(producer, "BTCUSDT")
+
+        await watched.fires("WorkerOverloaded", under=flood)
+    await watched.quiet()
+
+
+async def test_a_worker_whose_host_pauses_for_longer_than_its_session_again_and_again(watched: Watched) -> None:
+    async def pause() -> None:
+        await eventually(partial(watched.has_workers, 3), "the third worker has joined")
+        with watched.frozen(watched.third):
+            await eventually(partial(watched.has_workers, 2), "it was expelled")
+
+    with watched.third:
+        await watched.fires("RebalancesOften", under=pause)
+    await watched.quiet()
+
+
 async def test_a_message_that_cannot_be_used_and_a_reader_that_is_slow_and_then_gone(watched: Watched) -> None:
     async with AIOKafkaProducer(bootstrap_servers=watched.system.kafka.bootstrap) as producer:
         await producer.send_and_wait("nt.binance", b"{", key=b"BTCUSDT")
@@ -125,6 +157,11 @@ async def test_a_message_that_cannot_be_used_and_a_reader_that_is_slow_and_then_
 
 
 # What follows looks at all that the faults above have left: counters of losses have series by then.
+
+
+async def test_every_alert_of_the_project_has_fired(watched: Watched) -> None:
+    fired = await watched.answers.series('ALERTS{alertstate="firing"}')
+    assert {series["alertname"] for series in fired} == set(alert_names()) - watched.left_out
 
 
 async def test_every_promised_name_is_exported_with_its_labels_by_the_right_process(watched: Watched) -> None:
@@ -184,3 +221,9 @@ async def _owned_by_one(watched: Watched) -> bool:
     """Whether the worker that is left owns every symbol."""
     assigned = await watched.answers.query("max(nt_symbols_assigned)")
     return bool(assigned) and float(assigned[0]["value"][1]) == len(SYMBOLS)
+
+
+async def _is_fresh_elsewhere(watched: Watched, hanging: Child) -> bool:
+    """Whether another worker writes the reports of a symbol that was the hanging one's."""
+    others = f'symbol="BTCUSDT", instance!="{watched.address_of(hanging)}"'
+    return bool(await watched.answers.query(f"context8_report_age_ms{{{others}}} < 1000"))

@@ -12,12 +12,15 @@ from support.ground import Ground
 from support.pair import Pair, names_problem
 from support.reports import Watch
 from support.streams import SYMBOLS
+from support.telling import Tell
 from support.workers import Worker, eventually
 
 pytestmark = pytest.mark.stack
 
 
-async def test_after_a_restart_as_an_empty_redis_all_reports_are_back_and_tokens_went_on(ground: Ground) -> None:
+async def test_after_a_restart_as_an_empty_redis_all_reports_are_back_and_tokens_went_on(
+    ground: Ground, tell: Tell
+) -> None:
     with Pair(ground).running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports) as watch:
@@ -27,7 +30,7 @@ async def test_after_a_restart_as_an_empty_redis_all_reports_are_back_and_tokens
             await asyncio.to_thread(ground.redis.start)
             back = time.time()
             await eventually(lambda: pair.fresh(back * 1000), "all reports are back", limit_sec=10)
-            print(f"reports of {len(SYMBOLS)} symbols back {time.time() - back:.2f} s after an emptied Redis")
+            tell(f"reports of {len(SYMBOLS)} symbols back {time.time() - back:.2f} s after an emptied Redis")
             assert await ground.reports.tokens() == tokens
             await pair.all_reported(feed)
         assert watch.looks > len(SYMBOLS)
@@ -73,7 +76,9 @@ async def test_no_epoch_is_given_twice_though_redis_forgot_it_before_a_snapshot_
 
 
 @pytest.mark.parametrize("fault", ["cut", "freeze"])
-async def test_a_worker_out_of_reach_of_redis_keeps_its_symbols_and_comes_back(ground: Ground, fault: str) -> None:
+async def test_a_worker_out_of_reach_of_redis_keeps_its_symbols_and_comes_back(
+    ground: Ground, fault: str, tell: Tell
+) -> None:
     with Pair(ground, REDIS_URL=f"redis://127.0.0.1:{ground.redis_proxy.port}/0").running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports):
@@ -84,13 +89,13 @@ async def test_a_worker_out_of_reach_of_redis_keeps_its_symbols_and_comes_back(g
             ground.redis_proxy.restore()
             back = time.time()
             await eventually(lambda: pair.fresh(back * 1000), "all reports are fresh again", limit_sec=10)
-            print(f"fresh {time.time() - back:.2f} s after the end of {fault}")
+            tell(f"fresh {time.time() - back:.2f} s after the end of {fault}")
             assert await ground.reports.writers() == before
             await pair.all_reported(feed)
         await pair.left_as_undisturbed()
 
 
-async def test_a_redis_that_hangs_stops_nothing_but_reports(ground: Ground) -> None:
+async def test_a_redis_that_hangs_stops_nothing_but_reports(ground: Ground, tell: Tell) -> None:
     with Pair(ground).running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports):
@@ -102,13 +107,13 @@ async def test_a_redis_that_hangs_stops_nothing_but_reports(ground: Ground) -> N
             os.kill(ground.redis.process.pid, signal.SIGCONT)
             back = time.time()
             await eventually(lambda: pair.fresh(back * 1000), "all reports are fresh again", limit_sec=10)
-            print(f"fresh {time.time() - back:.2f} s after Redis hung")
+            tell(f"fresh {time.time() - back:.2f} s after Redis hung")
             assert await ground.reports.writers() == before
             await pair.all_reported(feed)
         await pair.left_as_undisturbed()
 
 
-async def test_a_slow_redis_costs_no_symbol(ground: Ground) -> None:
+async def test_a_slow_redis_costs_no_symbol(ground: Ground, tell: Tell) -> None:
     with Pair(ground, REDIS_URL=f"redis://127.0.0.1:{ground.redis_proxy.port}/0").running() as pair:
         ground.redis_proxy.delay(50)
         feed = await pair.flows()
@@ -116,7 +121,7 @@ async def test_a_slow_redis_costs_no_symbol(ground: Ground) -> None:
             before = await ground.reports.writers()
             await pair.all_reported(feed)
             assert await ground.reports.writers() == before
-        print(f"50 ms to Redis each way: longest gap between reports {max(watch.gaps.values()):.2f} s")
+        tell(f"50 ms to Redis each way: longest gap between reports {max(watch.gaps.values()):.2f} s")
         await pair.left_as_undisturbed()
 
 

@@ -4,15 +4,18 @@ from functools import partial
 
 import pytest
 
+from support.faults import NotTraceableError, main_thread_stopped
 from support.ground import Ground
+from support.observing import not_here
 from support.pair import Pair
 from support.reports import Watch
+from support.telling import Tell
 from support.workers import PARTITIONS, eventually
 
 pytestmark = pytest.mark.stack
 
 
-async def test_a_worker_that_wakes_up_after_its_session_publishes_nothing_any_more(ground: Ground) -> None:
+async def test_a_worker_that_wakes_up_after_its_session_publishes_nothing_any_more(ground: Ground, tell: Tell) -> None:
     with Pair(ground).running() as pair:
         feed = await pair.flows()
         async with Watch(ground.reports) as watch:
@@ -22,8 +25,25 @@ async def test_a_worker_that_wakes_up_after_its_session_publishes_nothing_any_mo
             pair.first.resume()
             refused = await eventually(partial(pair.first.metric, "nt_lease_conflicts_total"), "late publishes refused")
             await pair.all_reported(feed)
-        print(f"{refused:.0f} of {len(mine)} late publishes refused, longest gap {max(watch.gaps.values()):.2f} s")
+        tell(f"{refused:.0f} of {len(mine)} late publishes refused, longest gap {max(watch.gaps.values()):.2f} s")
         assert 0 < refused <= len(mine), "a symbol that was refused once is dropped"
+        await pair.left_as_undisturbed()
+
+
+async def test_a_worker_whose_main_thread_alone_hangs_is_replaced_as_well_and_goes_on_where_others_are(
+    ground: Ground, tell: Tell
+) -> None:
+    """Its threads for Kafka go on, and what they have fetched or will be answered waits for it."""
+    with Pair(ground).running() as pair:
+        feed = await pair.flows()
+        async with Watch(ground.reports) as watch:
+            try:
+                with main_thread_stopped(pair.first.working_pid):
+                    await eventually(partial(pair.written_by, {"w2"}), "the other worker has taken over")
+            except NotTraceableError as error:
+                not_here(str(error))
+            await pair.all_reported(feed)
+        tell(f"main thread hangs: longest gap {max(watch.gaps.values()):.2f} s")
         await pair.left_as_undisturbed()
 
 

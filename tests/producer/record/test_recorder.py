@@ -15,6 +15,7 @@ from app.microstructure.engine import EngineParams
 from app.stack.process import Child
 from producer.backtest.run import backtest
 from producer.backtest.tape import TapeSource
+from producer.exchange.book import Depth
 from producer.exchange.faults import Drop, Lose, Nonsense
 from producer.exchange.messages import Message
 from producer.exchange.replay import TapeMarket
@@ -91,6 +92,29 @@ async def test_every_message_is_recorded_as_it_was_sent_with_a_snapshot_that_fit
     assert reports([out], tmp_path)[-1]["provenance"]["book_ok"]
 
 
+class PatientTape(TapeMarket):
+    """A tape that stands still after its second diff until its snapshot has been asked for.
+
+    The recorded snapshot lies between the second and the third diff, which at 40 times its speed are 2.5 ms apart.
+    """
+
+    STANDS_NS = 150_000_000 // 40
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._asked = False
+        self._stood_ns = 0
+
+    def depth(self, symbol: str, limit: int) -> Depth:
+        self._asked = True
+        return super().depth(symbol, limit)
+
+    def advance(self, now_ns: int, wanted: Container[str]) -> Iterator[Message]:
+        if not self._asked and self._start_ns is not None:
+            self._stood_ns = max(0, now_ns - self._start_ns - self.STANDS_NS)
+        return super().advance(now_ns - self._stood_ns, wanted)
+
+
 @pytest.mark.tape
 async def test_a_recording_of_the_recorded_market_gives_the_same_reports(
     tape_path: Path, tmp_path: Path, until: Until
@@ -99,7 +123,7 @@ async def test_a_recording_of_the_recorded_market_gives_the_same_reports(
         return read_tape([tape_path])
 
     tape = survey(open_tape())
-    market = TapeMarket(tape, open_tape, speed=40, keep_times=True, start_delay_ns=SECOND)
+    market = PatientTape(tape, open_tape, speed=40, keep_times=True, start_delay_ns=SECOND)
     out = tmp_path / "a.tape.gz"
     async with ExchangeServer(market) as server:
         recorder = recorder_of(server, out)
