@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-long schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
+.PHONY: help setup demo run programs test test-long schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -19,15 +19,19 @@ demo: setup ## run everything and show live reports (DEMO_SECONDS=40 TAPE=file W
 run: setup ## run one part against KAFKA_BROKERS and REDIS_URL (ROLE=producer, worker or reader; ARGS="--help")
 	@$(BIN)/context8 $(or $(ROLE),$(error say which part: make run ROLE=producer, worker or reader)) $(ARGS)
 
-test: setup ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some, PROCESSES=0 for one at a time)
+# Programs of others that tests use; the tests that type commands cannot fetch them, since their network is their own.
+programs: setup
 	@scripts/setup-browser
 	@scripts/setup-compose
 	@scripts/setup-commands
 	@scripts/setup-prometheus
 	@scripts/setup-redis-tls
+
+test: programs ## run every test, those with real Kafka and Redis included (ARGS="-k book" for some, PROCESSES=0 for one at a time)
 	@$(PYTEST) --benchmark-disable --numprocesses $(or $(PROCESSES),2) --dist loadfile $(ARGS)
 
-test-long: setup ## run the tests that take minutes, an hour in all: commands of docs, Kafka away (ARGS="-k soak" for some)
+test-long: programs ## run the tests that take minutes, an hour in all: commands of docs, Kafka away (ARGS="-k soak" for some)
+	@scripts/setup-bench
 	@$(PYTEST) --benchmark-disable -m long -s $(ARGS)
 
 schedules: setup ## play random schedules of faults on real processes (SCHEDULES=20)

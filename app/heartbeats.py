@@ -3,7 +3,7 @@
 Kafka's client runs in a thread of its own, with a loop of its own. It would go on sending heartbeats for a worker whose
 main thread hangs, in a write to a full pipe or on a disk that does not answer: the group would think it well, and its
 symbols would get no reports. So with a heartbeat the worker's loop is asked for a turn, and while it owes one for
-longer than `_PATIENCE_SEC` none is sent: after the session timeout its partitions go to others, as those of a frozen
+longer than our patience none is sent: after the session timeout its partitions go to others, as those of a frozen
 process do. A loop that is merely busy delays no heartbeat.
 """
 
@@ -12,8 +12,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-_PATIENCE_SEC: Final = 0.25
 _LOOK_SEC: Final = 0.02
+_PATIENCE_SEC: Final = 0.25
+# All symbols are saved or restored in one go, 10 ms for one with full windows: expelled for that, a worker would have
+# to do it all over again.
+_REBALANCE_PATIENCE_SEC: Final = 30.0
+
+
+def patience_sec(rebalancing: bool) -> float:
+    """Return for how many seconds a worker's loop may owe a turn."""
+    return _REBALANCE_PATIENCE_SEC if rebalancing else _PATIENCE_SEC
 
 
 class Heartbeat:
@@ -23,11 +31,12 @@ class Heartbeat:
         self,
         loop: asyncio.AbstractEventLoop,
         send: Callable[[], Awaitable[bool]],
-        patience_sec: float = _PATIENCE_SEC,
+        patience: Callable[[], float],
     ) -> None:
+        """Let the loop owe a turn for `patience()` seconds, which is asked at each look."""
         self._loop = loop
         self._send = send
-        self._patience_sec = patience_sec
+        self._patience = patience
         self._asked_at: float | None = None
 
     async def beat(self) -> bool:
@@ -41,7 +50,7 @@ class Heartbeat:
 
     def _hangs(self) -> bool:
         asked_at = self._asked_at
-        return asked_at is not None and time.monotonic() - asked_at > self._patience_sec
+        return asked_at is not None and time.monotonic() - asked_at > self._patience()
 
     def _turn(self) -> None:
         self._asked_at = None

@@ -99,13 +99,10 @@ async def problem(settings: Settings) -> str | None:
 async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: int) -> str:
     response = await admin.create_topics([NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)])
     code = response.topic_errors[0][1]
-    if code == 0:
-        await _require_partitions(admin, spec)  # whoever comes next must find it
-        return "created"
-    if code != TopicAlreadyExistsError.errno:
+    if code not in (0, TopicAlreadyExistsError.errno):
         raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")
-    await _require_partitions(admin, spec)
-    return "exists"
+    await _require_partitions(admin, spec)  # also of a new one: whoever comes next must find it
+    return "exists" if code else "created"
 
 
 async def _require_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> None:

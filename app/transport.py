@@ -48,7 +48,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.batches import Record, Records, fold
-from app.heartbeats import Heartbeat
+from app.heartbeats import Heartbeat, patience_sec
 from app.membership import Membership
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self._consumer._fetcher._prefetch_backoff = _PREFETCH_BACKOFF_SEC
         coordinator = self._consumer._coordinator
         coordinator._push_error_to_user = partial(_rejoin_after, coordinator)
-        coordinator._do_heartbeat = Heartbeat(self.parent_loop, coordinator._do_heartbeat).beat
+        heartbeat = Heartbeat(self.parent_loop, coordinator._do_heartbeat, lambda: patience_sec(self.app.rebalancing))
+        coordinator._do_heartbeat = heartbeat.beat
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek every partition to its committed offset; return these, `None` where nothing was committed."""

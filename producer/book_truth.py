@@ -8,7 +8,8 @@ The two are compared at the same update id. A book stands at the final id F of a
 the newest ticker up to F, and that is certain once a ticker of F itself or of a later id has come. So a
 comparison is made at once, or waits for the next ticker. Where no ticker up to F is known, none is made.
 
-Of thirty tickers one may be compared, so a ticker is kept as it came and read only then.
+Most tickers are never compared (on the recorded tape seven of eight), so a ticker is kept as it came and read only
+then.
 
 One difference may come from a ticker that was lost, so a few in a row are needed; a lost ticker is made good
 by the next. And a book that the tickers have left behind is not followed at all: every change of the best

@@ -98,7 +98,7 @@ class BestMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class BestId(msgspec.Struct, frozen=True, gc=False):
-    """All that is read of most of these: of thirty one may be compared with a book."""
+    """All that is read of most of these: only some are ever compared with a book."""
 
     update_id: int = msgspec.field(name="u")
 

@@ -52,14 +52,14 @@ class Group:
 
 async def test_heartbeats_are_sent_and_their_answers_told_while_the_workers_loop_turns(workers_loop: Loop) -> None:
     group = Group()
-    heartbeat = Heartbeat(workers_loop, group.take)
+    heartbeat = Heartbeat(workers_loop, group.take, lambda: 60.0)
     assert [await heartbeat.beat() for _ in range(3)] == [True, False, False]
     assert group.heard == 3
 
 
 async def test_no_heartbeat_is_sent_while_the_workers_loop_hangs(workers_loop: Loop) -> None:
     group = Group()
-    heartbeat = Heartbeat(workers_loop, group.take, patience_sec=0.0)
+    heartbeat = Heartbeat(workers_loop, group.take, lambda: 0.0)
     with hanging(workers_loop), pytest.raises(TimeoutError):
         await asyncio.wait_for(heartbeat.beat(), 0.1)
     assert group.heard == 0
@@ -69,8 +69,19 @@ async def test_no_heartbeat_is_sent_while_the_workers_loop_hangs(workers_loop: L
 
 async def test_a_loop_that_is_busy_for_less_than_our_patience_delays_none(workers_loop: Loop) -> None:
     group = Group()
-    heartbeat = Heartbeat(workers_loop, group.take, patience_sec=60.0)
+    heartbeat = Heartbeat(workers_loop, group.take, lambda: 60.0)
     with hanging(workers_loop):
         await heartbeat.beat()
         await heartbeat.beat()
         assert group.heard == 2
+
+
+async def test_patience_may_grow_while_the_loop_owes_a_turn(workers_loop: Loop) -> None:
+    group, patience = Group(), [0.0]
+    heartbeat = Heartbeat(workers_loop, group.take, lambda: patience[-1])
+    with hanging(workers_loop):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(heartbeat.beat(), 0.1)
+        patience.append(60.0)
+        assert await heartbeat.beat()
+        assert group.heard == 1

@@ -251,6 +251,45 @@ async def test_what_was_reckoned_as_another_member_or_generation_is_not_committe
         assert await committed(consumed) == {1: 5}, "and goes back for nobody"
 
 
+async def test_a_takeover_of_more_than_a_session_is_no_hang(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
+    """Many symbols are restored in one go, in which the worker's loop does not turn."""
+
+    async def ignore(_: list[ConsumerRecord]) -> None:
+        pass
+
+    async with consuming(kafka, topic_prefix, tmp_path, ignore) as consumed:
+        consumer, taken_over = consumed.app.consumer, asyncio.Event()
+
+        async def joined() -> bool:
+            return bool(consumer.membership.generation > 0 and not consumed.app.rebalancing)
+
+        await eventually(joined, "the group is joined")
+        before, coordinator = consumer.membership, consumer._thread._consumer._coordinator
+        heartbeat, answers = coordinator._do_heartbeat, []
+
+        async def listening() -> bool:
+            answers.append(await heartbeat())
+            return bool(answers[-1])
+
+        coordinator._do_heartbeat = listening
+
+        @consumed.app.on_rebalance_complete.connect
+        async def restore(_: Any, **__: Any) -> None:
+            time.sleep(2 * consumed.app.conf.broker_session_timeout)  # noqa: ASYNC251  # so that the loop does not turn
+            answers.clear()
+            taken_over.set()
+
+        await consumer._thread.call_thread(coordinator.request_rejoin)
+        await asyncio.wait_for(taken_over.wait(), 30)
+
+        async def answered() -> bool:
+            return len(answers) > 1
+
+        await eventually(answered, "heartbeats are answered")
+        assert all(answers)
+        assert consumer.membership == before._replace(generation=before.generation + 1)
+
+
 async def test_a_member_whose_heartbeat_met_an_unexpected_error_joins_again(
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:

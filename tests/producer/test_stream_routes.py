@@ -1,5 +1,7 @@
 """The way of messages by the name of their stream."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ class Taken:
         self.asked_for.append(name)
         return name
 
-    def _handler(self, kind: str):  # type: ignore[no-untyped-def]
+    def _handler(self, kind: str) -> Callable[[str, bytes], None]:
         return lambda symbol, raw: self.messages.append((kind, symbol, raw))
 
 

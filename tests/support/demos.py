@@ -25,14 +25,14 @@ def demo(folder: Path, *arguments: str, **env: str) -> tuple[Child, int]:
     return Child("demo", command, log=folder / "demo.log", cwd=ROOT, env=env), base
 
 
-def free_block() -> int:
-    """Return the base of a block of ports that are all free."""
+def free_block(workers: int = 2) -> int:
+    """Return the base of a block of ports that are all free, those of so many workers among them."""
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
         base = _LOWEST + _BLOCK * random.choice(range(process, _BLOCKS, processes))
         try:
-            Ports.from_base(base).require_free(2)
+            Ports.from_base(base).require_free(workers)
         except StackError:
             continue
         return base

@@ -65,9 +65,8 @@ class Desk:
             return  # the one program of others that a machine for development may do without
         with ExitStack() as stack:
             terminal = stack.enter_context(self.terminal(in_project=each.in_project))
-            if each.drawn:
-                terminal.type("export FORCE_COLOR=1")  # what Rich takes for a terminal
-            terminal.type(each.line)
+            # What Rich takes for a terminal. Typed with the line, whose exit code is then the only one.
+            terminal.type(f"export FORCE_COLOR=1\n{each.line}" if each.drawn else each.line)
             has_shown = lambda: self._has_shown(each, terminal)  # noqa: E731
             await eventually(has_shown, f"{each.line} shows {each.shows} {each.answers}", limit_sec)
             if each.stays:

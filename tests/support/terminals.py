@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from support.own_network import OwnNetwork
 from support.processes import descendants
+
+# By these a `make` that runs the tests would hand its ARGS on to every `make` that is typed.
+_OF_MAKE: Final = ("MAKEFLAGS", "MFLAGS", "ARGS")
 
 
 class Terminal:
@@ -42,7 +45,8 @@ class Terminal:
         self._log = log
         self._errors = log.with_suffix(".errors")
         self._cwd = cwd
-        self._env = {**os.environ, **env}
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+        self._env = {**inherited, **env}
         self._typed = 0
 
     def __enter__(self) -> Self:

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,11 @@ from aiokafka import AIOKafkaProducer
 
 from agents.intake import home_partition
 from app.settings import Settings
-from app.stack.errors import StackError
-from app.stack.ports import LOOPBACK, Ports
+from app.stack.ports import LOOPBACK
 from app.stack.process import Child
 from app.stack.prometheus import Prometheus, targets
 from app.stack.system import System, SystemOptions
+from support.demos import free_block
 from support.faults import FaultProxy, NotTraceableError, main_thread_stopped
 from support.markets import trade
 from support.observing import Answers, hastened, not_here
@@ -91,7 +90,7 @@ class Watched:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.system = system = _InAHurry(SystemOptions(SYMBOLS, workers=2, port_base=_free_block()), folder)
+        self.system = system = _InAHurry(SystemOptions(SYMBOLS, workers=2, port_base=free_block(workers=3)), folder)
         self.slow = FaultProxy(system.ports.redis)
         self.line = LyingLine(system.ports.exchange)
         self._folder = folder
@@ -242,15 +241,3 @@ def _working(child: Child) -> int:
     """The process that does a child's work, whatever watches over it."""
     workers = [pid for pid in descendants(child.pid) if b"\0-m\0app\0worker" in command_of(pid)]
     return workers[0] if workers else child.pid
-
-
-def _free_block() -> int:
-    deadline = time.monotonic() + 10
-    while True:
-        base = random.randrange(20_000, 32_000)
-        try:
-            Ports.from_base(base).require_free(3)
-        except StackError:
-            assert time.monotonic() < deadline, "no free ports"
-            continue
-        return base
