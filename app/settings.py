@@ -30,6 +30,7 @@ def _form(pattern: str, allowed: str) -> Meta:
 
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+_PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"  # in the text of an address
 Symbols = Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
 File = Annotated[str, _form(r"^[^\x00]+$", "the name of a file in PEM that can be read")]
 
@@ -43,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     symbols: Symbols = ("BTCUSDT", "ETHUSDT")
     kafka_brokers: Annotated[
-        str, _form(r"^[^\s,:/]+:\d{1,5}(,[^\s,:/]+:\d{1,5})*$", "host:port, several separated by commas")
+        str, _form(rf"^[^\s,:/]+:{_PORT}(,[^\s,:/]+:{_PORT})*$", "host:port, several separated by commas")
     ] = "127.0.0.1:9092"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"

@@ -117,7 +117,7 @@ class Demo:
         self._console.print(f"  reader   {url}/get_report?symbol={system.symbols[0]}")
         self._console.print(f"  MCP      {url}/mcp")
         if self._prometheus is not None:
-            self._console.print(f"  Prometheus  {self._prometheus.url}/alerts")
+            self._console.print(f"  alerts   {self._prometheus.alerts_url}")
         self._console.print(f"  Kafka    {system.kafka.bootstrap}   Redis  {system.redis.url}\n")
 
     def _step(self, name: str, act: Callable[[], object]) -> None:

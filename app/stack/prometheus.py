@@ -94,6 +94,16 @@ class Prometheus:
         """Where it answers."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def alerts_url(self) -> str:
+        """The page of its alerts, once it runs; Debian's has only the older pages."""
+        newer = f"{self.url}/alerts"
+        try:
+            with urllib.request.urlopen(newer, timeout=1.0):  # noqa: S310  # loopback only
+                return newer
+        except OSError:
+            return f"{self.url}/classic/alerts"
+
     def start(self, limit: float = _START_LIMIT_SEC) -> float:
         """Start it and return the seconds until it was ready.
 

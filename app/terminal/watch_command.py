@@ -63,6 +63,7 @@ class Watch:
         self._reports: dict[str, dict[str, Any] | None] = {}
         self._takeovers = Takeovers()
         self._console = console
+        self._told: str | None = None
 
     async def run(self, seconds: float | None) -> None:
         """Show the table for `seconds`, for ever if `None`; what goes away is told and waited for."""
@@ -73,6 +74,8 @@ class Watch:
             await self.look()
             with Live(console=self._console, refresh_per_second=4, get_renderable=self.table):
                 while deadline is None or time.monotonic() < deadline:
+                    if deadline is None:
+                        self._tell()
                     await asyncio.sleep(_LOOK_SEC)
                     await self.look()
         finally:
@@ -95,6 +98,12 @@ class Watch:
         self.trouble = f"there is no report of {', '.join(missing)}" if missing else None
         if not self._reports:
             self.trouble = "there is no report of any symbol: is a worker running?"
+
+    def _tell(self) -> None:
+        """Say what the matter is where the table comes at the end only: in a file or a pipe."""
+        if self.trouble != self._told and not self._console.is_terminal:
+            print(f"context8 watch: {self.trouble or 'there are reports again'}", file=sys.stderr, flush=True)
+        self._told = self.trouble
 
     def table(self) -> "RenderableType":
         """Return what is shown now."""

@@ -2,7 +2,8 @@
 
 What is to be written is gathered in memory and becomes a gzip member of its own every second or megabyte, which
 goes to the file in a single call. Members in a row are one gzip file to every reader. So whatever ends the
-process, kill -9 included, leaves a file that can be read to its end; only what was gathered since is lost.
+process, kill -9 included, leaves a file that can be read to its end; only what was gathered since is lost. What a
+full disk takes of a member is taken back.
 
 A depth snapshot does not say its symbol, so each symbol has files of its own:
 
@@ -13,6 +14,7 @@ A depth snapshot does not say its symbol, so each symbol has files of its own:
 | any     | yes      | `day.BTCUSDT.0001.tape.gz`, `day.BTCUSDT.0002.tape.gz`, … (one: no symbol) |
 """
 
+import errno
 import gzip
 import os
 from dataclasses import dataclass
@@ -74,9 +76,20 @@ class TapeFile:
         member = gzip.compress(b"\n".join(self._lines) + b"\n", _LEVEL, mtime=0)
         self._lines.clear()
         self._gathered = 0
-        self._file.write(member)
+        self._append(member)
         self._part_size += len(member)
         self.size += len(member)
+
+    def _append(self, member: bytes) -> None:
+        try:
+            # A disk that is nearly full takes a part of it, and says nothing.
+            if self._file.write(member) != len(member):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.paths[-1]))
+        except OSError:
+            # Half a member would hide all that is written behind it.
+            self._file.seek(self._part_size)
+            self._file.truncate()
+            raise
 
     def rotate(self, now: float) -> bool:
         """Flush, begin the next part if this one is full, and return whether that is so.

@@ -38,6 +38,8 @@ def test_an_empty_variable_means_the_default() -> None:
         ("SYMBOLS", "BTCUSDT,BTCUSDT", "without repeats"),
         ("SYMBOLS", ",", "2 to 20 of A-Z and 0-9"),
         ("KAFKA_BROKERS", "localhost", "host:port"),
+        ("KAFKA_BROKERS", "localhost:99999", "host:port"),
+        ("KAFKA_BROKERS", "localhost:65536", "host:port"),
         ("REDIS_URL", "localhost:6379", "redis://host:port/db"),
         ("BINANCE_WS_URL", "http://x", "ws:// or wss://"),
         ("TIMEOUT_MS", "fast", "a whole number from 10 to 60000"),

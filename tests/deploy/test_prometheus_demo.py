@@ -5,6 +5,7 @@ import re
 import signal
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from support.demos import demo
@@ -18,14 +19,18 @@ async def test_a_demo_that_is_observed_prints_where_prometheus_is_and_prometheus
     child, _ = demo(tmp_path, "--observe", "--symbols", "BTCUSDT")
 
     async def printed() -> str | None:
-        found = re.search(r"(http://127\.0\.0\.1:\d+)/alerts", child.log.read_text())
-        return found[1] if found else None
+        found = re.search(r"http://127\.0\.0\.1:\d+/(classic/)?alerts", child.log.read_text())
+        return found[0] if found else None
 
     async def ended() -> bool:
         return not child.running
 
     with child:
-        answers = Answers(await eventually(printed, "Prometheus' address is printed"))
+        page = await eventually(printed, "the address of Prometheus' alerts is printed")
+        async with aiohttp.ClientSession() as session, session.get(page) as shown:
+            assert shown.status == 200
+            assert "Prometheus" in await shown.text()
+        answers = Answers(re.sub(r"/(classic/)?alerts$", "", page))
 
         async def all_up() -> bool:
             return {sample["metric"]["job"] for sample in await answers.query("up == 1")} == {

@@ -232,7 +232,7 @@ DEMOS: Final = (
     Typed(
         "docs/runbooks/monitoring.md",
         "make demo OBSERVE=1",
-        r"http://127\.0\.0\.1:\d+/alerts",
+        r"http://127\.0\.0\.1:\d+/(classic/)?alerts",
         goes_on=True,
         in_project=True,
     ),

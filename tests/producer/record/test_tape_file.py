@@ -1,4 +1,6 @@
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,35 @@ def test_a_file_can_be_read_to_its_end_after_every_flush(tmp_path: Path) -> None
     assert len(lines_of(tmp_path / "day.tape.gz")) == 5
     file.close()
     assert lines_of(tmp_path / "day.tape.gz")[-1] == b"not flushed"
+
+
+_TO_A_LIMIT = """
+import random, resource, sys
+from pathlib import Path
+from producer.record.tape_file import Rotation, TapeFile
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
+file = TapeFile(Path(sys.argv[1]), None, Rotation(), 0.0)
+for number in range(3):
+    file.write(b"%d %s" % (number, random.randbytes(2_000).hex().encode()))
+    try:
+        file.flush()
+    except OSError as error:
+        print(number, error.strerror, file.size)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+file.write(b"9 there is room again")
+file.close()
+"""
+
+
+def test_what_a_full_disk_takes_of_a_member_is_taken_back(tmp_path: Path) -> None:
+    """A file that may grow to so many bytes and no further takes a part of a write, as a full disk does."""
+    out = tmp_path / "day.tape.gz"
+    ran = subprocess.run([sys.executable, "-c", _TO_A_LIMIT, out], capture_output=True, text=True, check=True)
+    refused = [line.split(" ", 1) for line in ran.stdout.splitlines()]
+    assert refused, "the limit was not met"
+    kept = [number for number in ("0", "1", "2") if number not in {each[0] for each in refused}]
+    assert [line.split(b" ")[0].decode() for line in lines_of(out)] == [*kept, "9"]
 
 
 def test_a_megabyte_is_flushed_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
