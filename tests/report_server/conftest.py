@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,24 +36,26 @@ from app.stores.memory import MemoryReportStore
 from app.stores.redis import RedisReportStore
 
 ROOT: Final = Path(__file__).parents[2]
-_NOW_NS: Final = time.time_ns() // 1_000_000 * 1_000_000
 _LISTENING: Final = re.compile(r"listening on (http://\S+?),")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_report() -> Callable[[str], bytes]:
-    """Make the JSON of a full report of some 2.5 KB, with numbers that are easily spoilt on the way."""
-    return _make_report
+    """Make the JSON of a full report of some 2.5 KB, with numbers that are easily spoilt on the way.
+
+    Its time is that of the module's first test: a whole run takes longer than any reader believes a report.
+    """
+    return partial(_make_report, time.time_ns() // 1_000_000 * 1_000_000)
 
 
-def _make_report(symbol: str) -> bytes:
+def _make_report(now_ns: int, symbol: str) -> bytes:
     bids = tuple(Level(61234.56 - i / 100, 0.00001 + i * 0.317) for i in range(20))
     asks = tuple(Level(61234.57 + i / 100, 1e-05 + i * 0.211) for i in range(20))
     report = Report(
         symbol=symbol,
         venue="BINANCE",
-        generated_at=rfc3339.format_nanos(_NOW_NS),
-        updatedAt=_NOW_NS // 1_000_000,
+        generated_at=rfc3339.format_nanos(now_ns),
+        updatedAt=now_ns // 1_000_000,
         writer=Writer("worker-1", 2**63 - 1001),
         data_age_ms=42,
         ingestion=Ingestion("ok", 12, 1234, Confidence(1.0, 1.0, 0.5)),
@@ -69,9 +72,9 @@ def _make_report(symbol: str) -> bytes:
             partition=7,
             offset=123_456,
             book_update_id=987_654,
-            ts_event=rfc3339.format_nanos(_NOW_NS),
-            as_of=rfc3339.format_nanos(_NOW_NS),
-            slow=SlowProvenance(123_400, rfc3339.format_nanos(_NOW_NS)),
+            ts_event=rfc3339.format_nanos(now_ns),
+            as_of=rfc3339.format_nanos(now_ns),
+            slow=SlowProvenance(123_400, rfc3339.format_nanos(now_ns)),
             gap_count=0,
             book_ok=True,
         ),
