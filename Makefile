@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run programs test test-long schedules bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
+.PHONY: help setup demo run programs test test-long schedules soak bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -36,6 +36,9 @@ test-long: programs ## run the tests that take minutes, an hour in all: commands
 
 schedules: setup ## play random schedules of faults on real processes (SCHEDULES=20)
 	@SCHEDULES=$(or $(SCHEDULES),20) $(PYTEST) --benchmark-disable -s tests/system/test_schedules.py
+
+soak: setup ## an hour of random faults on the whole system, watched from outside (SECONDS=300 SEED=7 FOLDER=/tmp/soak)
+	@PYTHONPATH=.:tests $(BIN)/python -m soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
 
 bench: setup ## measure (ARGS="-k book" for some)
 	@$(PYTEST) --benchmark-only -r fE $(ARGS)

@@ -1,8 +1,11 @@
 """Snapshots to the table, and offsets committed only behind them.
 
-A checkpoint writes the symbols whose turn it is, waits until the changelog has acknowledged the snapshots, and
-then commits, for each partition, the offset below which everything is covered. A crash at any instant
-therefore loses nothing: what was not committed is read again, and what a snapshot already holds is skipped.
+A checkpoint writes the symbols whose turn it is, waits until the changelog has acknowledged the snapshots, tells the
+table how far these cover each partition, and then commits that. A crash at any instant therefore loses nothing: what
+was not committed is read again, and what a snapshot already holds is skipped.
+
+From what the table was told (`tables.records.coverage`) a next owner sees where to read on, and whether a snapshot is
+missing.
 
 Snapshots are spread: every checkpoint takes a share of the symbols, those that wait longest first, so that none
 of them holds up the reports.
@@ -13,12 +16,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from agents.owned import Owned, OwnedSymbol
+from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app import telemetry
+from app.microstructure.engine import STATE_VERSION
+from tables.records import Snapshot, coverage
 
 logger = logging.getLogger(__name__)
+
+COVERAGE_SEC: Final = 1.0
+"""What a next owner reads again of a partition whose symbols are quiet, at most."""
 
 Commit = Callable[[Mapping[int, int], Collection[int]], Awaitable[bool]]
 """Commits offsets by partition; those of the second argument even if not new. Returns whether the group took them."""
@@ -37,17 +45,27 @@ class Table(Protocol):
 class Checkpoints:
     """Writes snapshots of `owned` to `table` and commits behind them.
 
-    A symbol is written at most once in `interval_sec`; `shares` runs go into that time, and each takes its share.
+    A symbol is written at most once in `interval_sec`; `shares` runs go into that time, and each takes its share. The
+    table is told once in `coverage_sec` how far its snapshots cover a partition.
 
     Attributes:
         completed_at: monotonic seconds at which the last one was done, of the start before the first.
     """
 
-    def __init__(self, owned: Owned, table: Table, commit: Commit, interval_sec: float = 0.0, shares: int = 1) -> None:
+    def __init__(
+        self,
+        owned: Owned,
+        table: Table,
+        commit: Commit,
+        interval_sec: float = 0.0,
+        shares: int = 1,
+        coverage_sec: float = COVERAGE_SEC,
+    ) -> None:
         self._owned = owned
         self._table = table
         self._commit = commit
         self._shares = shares
+        self._coverage_sec = coverage_sec
         self._min_age_sec = interval_sec * (1 - 0.5 / shares)  # half a share early is on time
         self._running = asyncio.Lock()
         self.completed_at = time.monotonic()
@@ -70,17 +88,18 @@ class Checkpoints:
         """
         try:
             async with self._running:
-                await self._take([symbol for symbol in self._owned.symbols.values() if symbol.needs_snapshot])
+                await self._take([s for s in self._owned.symbols.values() if s.needs_snapshot], last=True)
         finally:
             self._owned.handed_over = True
 
-    async def _take(self, due: list[OwnedSymbol]) -> None:
+    async def _take(self, due: list[OwnedSymbol], *, last: bool = False) -> None:
         outcomes = await asyncio.gather(*map(self._save, due), return_exceptions=True)
         for symbol, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 telemetry.ERRORS.labels("checkpoint", "snapshot").inc()
                 logger.error("snapshot failed: %r", outcome, extra={"symbol": symbol.engine.symbol})
-        offsets = {} if self._owned.handed_over else self._owned.committable()
+        await self._cover(last=last)
+        offsets = {} if self._owned.handed_over else self._covered()
         refused = [symbol for symbol in self._owned.symbols.values() if symbol.fenced and symbol.epoch is not None]
         if offsets and await self._commit(offsets, {symbol.partition for symbol in refused}):
             for symbol in refused:
@@ -91,21 +110,52 @@ class Checkpoints:
                 symbol.renew()
         self.completed_at = time.monotonic()
 
+    async def _cover(self, *, last: bool = False) -> None:
+        """Tell the table how far the snapshots in it cover each partition."""
+        now, writes = time.monotonic(), []
+        for partition, safe in self._owned.committable().items():
+            progress = self._owned.partitions[partition]
+            if safe - 1 <= progress.told or (not last and now - progress.told_at < self._coverage_sec):
+                continue
+            saved = {symbol.engine.symbol: symbol.saved for symbol in self._owned.of(partition)}
+            writes.append(self._told(partition, progress, safe - 1, coverage(progress.log, safe - 1, saved)))
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                telemetry.ERRORS.labels("checkpoint", "coverage").inc()
+                logger.error("coverage not written: %r", outcome)
+
+    def _covered(self) -> dict[int, int]:
+        """Return by partition the next offset to read after a crash, as far as the table has been told."""
+        return {
+            partition: progress.told + 1
+            for partition, progress in self._owned.partitions.items()
+            if progress.position >= 0
+        }
+
+    async def _told(
+        self, partition: int, progress: PartitionProgress, upto: int, values: Mapping[bytes, bytes]
+    ) -> None:
+        progress.told_at = time.monotonic()
+        await self._table.write(partition, values)
+        progress.told = upto
+
     async def _save(self, symbol: OwnedSymbol) -> None:
-        epoch = symbol.epoch
-        if epoch is None:
+        epoch, progress = symbol.epoch, self._owned.partitions.get(symbol.partition)
+        if epoch is None or progress is None:
             return
         symbol.snapshot_at = time.monotonic()
-        head, parts = symbol.compactor.split(symbol.engine.state())
         engine = symbol.engine
-        changes = symbol.ledger.changes(engine.symbol, epoch, engine.offset, head, parts)
+        offset, covered = engine.offset, max(progress.position, engine.offset)
+        snapshot = Snapshot(engine.snapshot(), STATE_VERSION, progress.log, offset, covered)
+        changes = symbol.writer.records(engine.symbol, epoch, snapshot)
         symbol.snapshot_taken()
         telemetry.SNAPSHOT_BYTES.observe(sum(map(len, changes.writes.values())))
-        try:
-            await self._table.write(symbol.partition, changes.writes)
-        except BaseException:  # also if we are told to stop waiting
-            symbol.ledger.distrust()
-            raise
-        symbol.snapshot_acknowledged()
-        stale, symbol.stale_keys = symbol.stale_keys, []
-        await self._table.delete(symbol.partition, stale + changes.deletes)
+        symbol.failing_since = symbol.failing_since or symbol.snapshot_at
+        await self._table.write(symbol.partition, changes.writes)
+        symbol.snapshot_acknowledged(offset, covered)
+        symbol.stale_keys |= set(changes.deletes)
+        symbol.stale_keys -= changes.writes.keys()
+        gone = frozenset(symbol.stale_keys)
+        if gone:
+            await self._table.delete(symbol.partition, gone)
+            symbol.stale_keys -= gone  # now that the changelog knows

@@ -7,6 +7,7 @@ import msgspec
 
 from app.batches import Record
 from app.microstructure.events import EVENT_TYPES, is_symbol
+from app.undecodable import UNDECODABLE
 
 
 class _Claims(msgspec.Struct):
@@ -38,6 +39,6 @@ def record_fields(record: Record) -> dict[str, object]:
 def _event_type(value: bytes | None) -> str | None:
     try:
         claimed = _decode_claims(value or b"").type
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNDECODABLE:
         return None
     return claimed if claimed in EVENT_TYPES else None

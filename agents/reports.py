@@ -73,7 +73,7 @@ class Reports:
                 written = await self._store.publish(publications)
             self.store_away = False
         except StoreUnavailableError as error:
-            telemetry.ERRORS.labels("store", "unavailable").inc()
+            telemetry.ERRORS.labels("store", error.kind).inc()
             self.store_away = True
             logger.warning("%d reports not written: %s", len(publications), error)
             for each in publications:
@@ -89,7 +89,8 @@ class Reports:
         if epoch is None:
             return None
         started = self._monotonic_ns()
-        stamp = Stamp(self._node_id, epoch, symbol.partition, self._wall_ns())
+        stamp = Stamp(self._node_id, epoch, symbol.partition, self._wall_ns(), symbol.updated_ns)
+        symbol.updated_ns = max(stamp.wall_ns, stamp.not_before_ns)
         try:
             body = encode(engine.report(symbol.as_of(started), stamp, symbol.slow))
         except Exception:  # one symbol's fault must not silence the others

@@ -37,8 +37,10 @@ def main() -> NoReturn:
         sys.exit(app.main())
     except SystemExit:
         if app.failure is not None:
-            logger.critical("%s", app.failure)
-            sys.exit(exit_codes.FAILED)
+            code, reason = app.failure
+            logger.critical("%s", reason)
+            logging.shutdown()
+            os._exit(code)  # whatever has failed may also keep the interpreter from ending
         raise
     except Exception as error:
         logger.critical("the worker crashed: %r", error, exc_info=True)

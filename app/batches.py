@@ -1,4 +1,4 @@
-"""Fetched records folded: one batch for each partition of a batched topic, the newest of each key of a changelog."""
+"""Fetched records folded: one batch for each partition of a batched topic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +25,22 @@ class Record(msgspec.Struct, gc=False):
     headers: Sequence[tuple[str, bytes]]
 
 
+class Unreadable(Record, gc=False):
+    """What stands in the place of records that nobody can read: those from `first_offset` to `offset`.
+
+    It has neither key nor value.
+    """
+
+    first_offset: int
+    reason: str
+    detail: str
+
+
+def begin_of(record: Record) -> int:
+    """Return the first offset that a record stands for."""
+    return record.first_offset if isinstance(record, Unreadable) else record.offset
+
+
 class RecordBatch:
     """One partition's fetched records in the shape of a record, carrying the offset of the last."""
 
@@ -46,20 +62,10 @@ class RecordBatch:
         self.value = records
 
 
-def fold(fetched: Records, batched_topics: frozenset[str], changelog_topics: frozenset[str]) -> Records:
-    """Return `fetched` with one batch per batched partition, and the last record per changelog key.
-
-    Only a changelog's newest value of a key counts; leaving the older ones out saves a restore their cost.
-    """
-    folded: dict[TP, list[Any]] = {}
-    for tp, records in fetched.items():
-        if not records:
-            continue
-        if tp.topic in batched_topics:
-            folded[tp] = [RecordBatch(records)]
-        elif tp.topic in changelog_topics:
-            newest = {record.key: record for record in records}
-            folded[tp] = sorted(newest.values(), key=lambda record: record.offset)
-        else:
-            folded[tp] = records
-    return folded
+def fold(fetched: Records, batched_topics: frozenset[str]) -> Records:
+    """Return `fetched` with one batch per batched partition."""
+    return {
+        tp: [RecordBatch(records)] if tp.topic in batched_topics else records
+        for tp, records in fetched.items()
+        if records
+    }

@@ -3,7 +3,8 @@
 from typing import Final
 
 CRASHED: Final = 1
-"""Something outside our code's control broke: Faust, the Kafka client, the machine."""
+"""Something outside our code's control broke: Faust, the Kafka client, the machine; or a part of the worker without
+which it does not work has ended. Starting it again is right."""
 BAD_SETTING: Final = 2
 """A setting is not allowed."""
 CANNOT_START: Final = 3

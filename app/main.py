@@ -7,14 +7,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from faust.types import TP
 from prometheus_client import start_http_server
 
@@ -23,33 +24,38 @@ from agents.dead_letters import DeadLetters
 from agents.intake import Intake
 from agents.owned import Owned
 from agents.ownership import Ownership
+from agents.repeats import Repeats
 from agents.reports import Reports
 from agents.slow import Compute, SlowCycles, compute_here, compute_in
-from app import logs, telemetry, traces
+from app import aiokafka_cures, exit_codes, logs, telemetry, traces, vital
 from app.health_pages import add_health_pages
-from app.last_will import LastWill
+from app.kafka_connections import REQUEST_MS
+from app.leave_on_death import LeaveOnDeath
 from app.microstructure.engine import EngineParams
 from app.params import engine_params
+from app.recovery import Assigned
 from app.security.kafka import faust_credentials, kafka_client
 from app.settings import Settings
+from app.source import Source
 from app.stores.redis import RedisReportStore
-from app.topics import MAX_SNAPSHOT_BYTES
-from app.transport import BatchApp
+from app.topic_changes import TopicChanges
+from app.topic_watch import TopicWatch
+from app.topics import MAX_RECORD_BYTES
+from app.transport import Assignor, BatchApp
+from app.worker_health import Problem, WorkerHealth
+from tables.database import Database, DatabaseError
+from tables.follower import Follower
 from tables.snapshots import SnapshotTable
-from tables.store import STORE_URL
-from tables.warm_up import warm_up
-
-if TYPE_CHECKING:
-    from app.traces_worker import WorkerTraces
 
 logger = logging.getLogger(__name__)
 
 _HAND_OVER_SEC: Final = 1.0
 _STORE_TIMEOUT_SEC: Final = 0.5
-_STUCK_SEC: Final = 5.0
 _SNAPSHOT_SHARES: Final = 10
 _FIRST_REPORT_SEC: Final = 0.02
-_ENDS_SEC: Final = 1.0
+_TOPICS_SEC: Final = 1.0
+_LOOK_SEC: Final = 1.0
+_GIVE_UP_SEC: Final = 5.0
 _METADATA_MS: Final = 250
 _HEARTBEAT_SEC: Final = 0.1
 
@@ -57,29 +63,41 @@ _HEARTBEAT_SEC: Final = 0.1
 def create_app(config: Settings) -> BatchApp:
     """Return the worker's Faust app, ready for `faust worker`."""
     logs.configure("worker", config.node_id, config.log_level, config.secret_values)
+    aiokafka_cures.install()
     app = _faust_app(config)
     params = engine_params(config)
     store = RedisReportStore(
         config.redis_url,
         password=config.redis_password,
         ca_file=config.redis_ca_file,
+        sentinel_password=config.redis_sentinel_password,
+        prefix=config.redis_prefix,
         ttl_sec=config.cache_ttl_sec,
         timeout_sec=_STORE_TIMEOUT_SEC,
     )
     owned = Owned()
-    table = SnapshotTable(app, config.events_partitions)
+    table = SnapshotTable(app, app.publish, config.events_partitions, Database(config.data_dir / "snapshots"))
+    watch = TopicWatch(lambda: AIOKafkaClient(**kafka_client(config)), config.events_topic, table.changelog_topic)
+    follower = Follower(
+        table.changelog_topic,
+        table.database,
+        partial(AIOKafkaConsumer, **kafka_client(config)),
+        partial(watch.log_of, table.changelog_topic),
+    )
+    source = Source(app, config.events_topic, owned, watch)
     ownership = Ownership(owned, params, table.load, table.write, store)
     snapshot_sec = config.snapshot_interval_ms / 1000
-    commit = partial(_commit, app, config.events_topic, owned)
-    checkpoints = Checkpoints(owned, table, commit, snapshot_sec, _SNAPSHOT_SHARES)
+    checkpoints = Checkpoints(owned, table, source.commit, snapshot_sec, _SNAPSHOT_SHARES)
     tracing = traces.for_worker(config, owned, store.tell_trace)
     reports = Reports(owned, store, config.node_id, traces=tracing)
-    backlog = partial(_backlog, app, config.events_topic, owned)
+
+    def lagging() -> bool:
+        return source.backlog() > config.slow_lag_events
 
     slow_cycles = SlowCycles(
         owned,
         config.slow_cycle_ms,
-        lambda: backlog() > config.slow_lag_events,
+        lagging,
         _slow_computation(app, config, params),
     )
 
@@ -87,31 +105,47 @@ def create_app(config: Settings) -> BatchApp:
         await ownership.take_epochs()
         await slow_cycles.run()
         await reports.run()
-        telemetry.BACKLOG.set(backlog())
+        telemetry.BACKLOG.set(source.backlog())
 
-    app.before_join = partial(warm_up, table, kafka_client(config))
-    _consume(app, config, owned, params, tracing)
-    _follow_rebalances(app, config, ownership, checkpoints, reports)
+    dead_letters = DeadLetters(app.publish, config.dlq_topic)
+    intake = Intake(owned, params, config.events_partitions, dead_letters.send, source, traces=tracing)
+    _consume(app, config.events_topic, intake)
+    leaver = LeaveOnDeath(config)
+    _take_over(app, follower, source, ownership, leaver)
+    _hand_over(app, checkpoints, reports)
 
     async def first_reports() -> None:
         if not ownership.store_away:
             await ownership.take_epochs()
             await reports.run_first()
 
-    _run_every(app, config.fast_cycle_ms / 1000, fast_cycle)
-    _run_every(app, _FIRST_REPORT_SEC, first_reports)
-    _run_every(app, snapshot_sec / _SNAPSHOT_SHARES, checkpoints.run)
-    _serve(app, config, owned, partial(_problems, app, config, ownership, reports, checkpoints))
+    topic_changes = TopicChanges(app, watch, follower, config.events_topic, config.events_partitions)
+    health = WorkerHealth(
+        *(app, owned, store, ownership, reports, checkpoints, follower, source, dead_letters, leaver),
+        Repeats(owned, lagging),
+        topic_changes,
+        snapshot_sec=snapshot_sec,
+    )
+
+    async def look() -> None:
+        health.look()
+        await leaver.look()
+
+    cycles = [
+        _run_every(app, config.fast_cycle_ms / 1000, fast_cycle),
+        _run_every(app, _FIRST_REPORT_SEC, first_reports),
+        _run_every(app, snapshot_sec / _SNAPSHOT_SHARES, checkpoints.run),
+        _run_every(app, _TOPICS_SEC, topic_changes.run),
+        _run_every(app, _LOOK_SEC, look),
+    ]
+    _before_join(app, table, follower, _vital_watch(app, follower, health, cycles))
+    _serve(app, config, owned, health.problems)
     return app
 
 
-def _consume(
-    app: BatchApp, config: Settings, owned: Owned, params: EngineParams, tracing: "WorkerTraces | None"
-) -> None:
-    dead_letters = DeadLetters(app, config.dlq_topic)
-    intake = Intake(owned, params, config.events_partitions, dead_letters.send, traces=tracing)
+def _consume(app: BatchApp, topic_name: str, intake: Intake) -> None:
     # acks=False: offsets are committed behind snapshots, not behind the agent (app/transport.py).
-    topic = app.topic(config.events_topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
+    topic = app.topic(topic_name, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
 
     @app.agent(topic, name="events", concurrency=1)
     async def on_events(stream: Any) -> None:
@@ -119,19 +153,49 @@ def _consume(
             intake.take(records)
 
 
-def _follow_rebalances(
-    app: BatchApp, config: Settings, ownership: Ownership, checkpoints: Checkpoints, reports: Reports
-) -> None:
-    last_will = LastWill(config)
-
-    @app.on_rebalance_complete.connect
-    async def assign(_: Any, **__: Any) -> None:
+def _take_over(app: BatchApp, follower: Follower, source: Source, ownership: Ownership, leaver: LeaveOnDeath) -> None:
+    async def take_over(assigned: Assigned) -> Mapping[TP, int]:
         telemetry.REBALANCES.inc()
-        membership = app.consumer.membership
-        last_will.member(membership.member_id)
-        mine = [tp for tp in app.consumer.assignment() if tp.topic == config.events_topic]
-        ownership.assign([tp.partition for tp in mine], membership, await _ends(app, mine))
+        leaver.member(assigned.membership.member_id)
+        follower.follow({tp.partition for tp in assigned.actives | assigned.standbys})
+        mine = [tp.partition for tp in assigned.sources]
+        # The copies of the changelog first: what is written to it later is by somebody who does not own it any more.
+        await follower.caught_up(mine)
+        logs = await source.logs(mine)
+        new = [each for each in mine if not ownership.stays(each, assigned.membership, logs[each])]
+        found = {each: ownership.look(each, logs[each]) for each in new}
+        if lacking := [each for each, records in found.items() if any(one.missing for one in records.values())]:
+            # Whatever the local copy lacks, the changelog may have.
+            for partition in lacking:
+                follower.read_again(partition)
+            await follower.caught_up(lacking)
+            found |= {each: ownership.look(each, logs[each]) for each in lacking}
+        return source.starts(ownership.assign(logs, assigned.membership, found))
 
+    app.take_over = take_over
+
+
+def _before_join(
+    app: BatchApp, table: SnapshotTable, follower: Follower, watch: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    watching: list[asyncio.Task[None]] = []
+
+    async def before_join() -> None:
+        if watching:
+            return
+        watching.append(asyncio.create_task(watch(), name="vital watch"))
+        try:
+            table.database.open()
+        except DatabaseError as error:
+            app.give_up(exit_codes.CANNOT_START, str(error))
+            raise
+        follower.start()
+        await follower.warm_up(table.partitions)
+
+    app.before_join = before_join
+
+
+def _hand_over(app: BatchApp, checkpoints: Checkpoints, reports: Reports) -> None:
     async def hand_over() -> None:
         try:
             await asyncio.wait_for(checkpoints.hand_over(), _HAND_OVER_SEC)
@@ -144,34 +208,34 @@ def _follow_rebalances(
     app.before_revoke = hand_over
 
 
-async def _ends(app: BatchApp, partitions: list[TP]) -> dict[int, int] | None:
-    """Return the next offset of each partition's log, `None` if the broker does not say."""
-    if not partitions:
-        return {}
-    try:
-        ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), _ENDS_SEC)
-    except (KafkaError, TimeoutError) as error:
-        logger.warning("the ends of the partitions are not known, states are trusted unseen: %r", error)
-        return None
-    return {tp.partition: end for tp, end in ends.items()}
+def _vital_watch(
+    app: BatchApp, follower: Follower, health: WorkerHealth, cycles: Sequence["Cycle"]
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return what ends the worker when something has ended without which it does not work."""
+
+    def parts() -> Iterator[tuple[str, Any]]:
+        yield from vital.kafka_parts(app.consumer, app._producer)
+        yield "task that follows the changelog", follower.task
+        yield from ((f"cycle {cycle.name}", cycle.task) for cycle in cycles)
+        if (takeover := app.tables.recovery.task) is not None and takeover.done() and not takeover.cancelled():
+            yield from ((("takeover", takeover),) if takeover.exception() is not None else ())
+
+    def hopeless() -> tuple[int, str] | None:
+        if follower.failure is not None:
+            return exit_codes.CANNOT_START, follower.failure
+        if time.monotonic() - app.failed_at > _GIVE_UP_SEC:
+            return app.failure
+        if app.should_stop:
+            return None
+        if app.crashed:
+            return exit_codes.CRASHED, f"the worker crashed: {app.crash_reason!r}"
+        reason = health.hopeless() or vital.ended(parts())
+        return (exit_codes.CRASHED, reason) if reason is not None else None
+
+    return partial(vital.watch, hopeless)
 
 
-def _problems(
-    app: BatchApp, config: Settings, ownership: Ownership, reports: Reports, checkpoints: Checkpoints
-) -> list[str]:
-    """Return what keeps the worker from doing its work, each in one line."""
-    found = []
-    if ownership.store_away or reports.store_away:
-        found.append("Redis does not take epochs or reports")
-    waited = time.monotonic() - checkpoints.completed_at
-    if waited > _STUCK_SEC + config.snapshot_interval_ms / 1000:
-        found.append(f"Kafka has not taken a snapshot or a commit for {waited:.0f} s")
-    if not app.consumer.in_touch:
-        found.append("Kafka's group coordinator does not answer")
-    return found
-
-
-def _serve(app: BatchApp, config: Settings, owned: Owned, problems: Callable[[], list[str]]) -> None:
+def _serve(app: BatchApp, config: Settings, owned: Owned, problems: Callable[[], list[Problem]]) -> None:
     @app.task
     async def serve_metrics() -> None:
         start_http_server(config.metrics_port, addr=config.metrics_host)
@@ -207,36 +271,21 @@ def _end_with(parent: Any) -> None:
     os._exit(0)
 
 
-def _backlog(app: BatchApp, topic: str, owned: Owned) -> int:
-    """Return how many events the broker has that no engine has seen yet."""
-    if not owned.partitions:
-        return 0  # there may be no consumer to ask yet
-    backlog, assigned = 0, app.consumer.assignment()
-    for partition, progress in owned.partitions.items():
-        if TP(topic, partition) not in assigned:
-            continue  # in a rebalance
-        end = app.consumer.highwater(TP(topic, partition))
-        if end and progress.position >= 0:
-            backlog += max(0, end - progress.position - 1)
-    return backlog
+class Cycle:
+    """Something that is done at a steady pace; `task` is where, once it has begun."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.task: asyncio.Task[Any] | None = None
 
 
-async def _commit(
-    app: BatchApp, topic: str, owned: Owned, offsets: Mapping[int, int], confirm: Collection[int]
-) -> bool:
-    if owned.membership is None:
-        return False
-    wanted = {TP(topic, partition): offset for partition, offset in offsets.items()}
-    return bool(
-        await app.consumer.commit_source(wanted, owned.membership, {TP(topic, partition) for partition in confirm})
-    )
-
-
-def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]) -> None:
+def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]) -> Cycle:
     """Run at a steady pace while the app lives; a run that takes too long skips the beats it missed."""
+    cycle = Cycle(getattr(run, "__qualname__", repr(run)))
 
     @app.task
-    async def cycle() -> None:
+    async def keep_running() -> None:
+        cycle.task = asyncio.current_task()
         due = time.monotonic()
         while not app.should_stop:
             due = max(due + seconds, time.monotonic())
@@ -247,6 +296,8 @@ def _run_every(app: BatchApp, seconds: float, run: Callable[[], Awaitable[None]]
                 telemetry.ERRORS.labels("worker", "cycle").inc()
                 logger.exception("cycle failed")
 
+    return cycle
+
 
 def _faust_app(config: Settings) -> BatchApp:
     config.data_dir.mkdir(parents=True, exist_ok=True)
@@ -256,7 +307,7 @@ def _faust_app(config: Settings) -> BatchApp:
         batched_topics=[config.events_topic],
         broker=[f"kafka://{address}" for address in config.kafka_brokers.split(",")],
         broker_credentials=faust_credentials(config),
-        store=STORE_URL,
+        store="memory://",
         datadir=str(config.data_dir),
         autodiscover=False,
         topic_partitions=config.events_partitions,
@@ -271,15 +322,17 @@ def _faust_app(config: Settings) -> BatchApp:
         stream_buffer_maxsize=64,
         stream_recovery_delay=0.0,
         broker_session_timeout=session_sec,
+        broker_request_timeout=max(REQUEST_MS / 1000, session_sec),
         # Each heartbeat asks whether others came or went: what is missed here is missed by the reports.
         broker_heartbeat_interval=min(_HEARTBEAT_SEC, session_sec / 10),
         producer_acks=-1,
-        producer_max_request_size=MAX_SNAPSHOT_BYTES,
+        producer_max_request_size=MAX_RECORD_BYTES,
         web_bind=config.metrics_host,
         web_host="127.0.0.1",
         web_port=config.worker_web_port,
         worker_redirect_stdouts=False,
         Worker=_QuietWorker,
+        PartitionAssignor=Assignor,
     )
 
 

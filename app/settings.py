@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+from app.security import redis_address
 from app.security.secret import HIDDEN, Secret, without_password
 from app.settings_rules import contradiction, unusable_file
 
@@ -56,9 +57,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # No options behind it: they could switch the check of certificates off, or hold a password.
     redis_url: Annotated[
         str,
-        _form(r"^rediss?://[^\s?#]+$", "redis://host:port/db or rediss://…, a user before the host, nothing behind it"),
+        _form(redis_address.PATTERN, redis_address.ALLOWED),
     ] = "redis://127.0.0.1:6379/0"
     redis_password: Secret | None = None
+    redis_sentinel_password: Secret | None = None
+    # Part of keys, of patterns that find keys, and of what is logged.
+    redis_prefix: Annotated[
+        str, _form(r"^[A-Za-z0-9._:-]{1,64}$", "1 to 64 letters, digits, dots, hyphens, underscores or colons")
+    ] = ""
     redis_ca_file: File | None = None
     binance_api_key: Secret | None = None
     binance_api_secret: Secret | None = None
@@ -69,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, _form(r"^[A-Za-z0-9._-]{1,200}$", "1 to 200 letters, digits, dots, hyphens or underscores")
     ] = "nt.binance"
     events_partitions: Annotated[int, Meta(ge=1, le=1024)] = 32
-    topic_replication: Annotated[int, Meta(ge=1, le=7)] = 1
+    topic_replication: Annotated[int, Meta(ge=1, le=7)] | Literal["auto"] = "auto"
     worker_group: Annotated[
         str, _form(r"^[A-Za-z0-9._-]{1,100}$", "1 to 100 letters, digits, dots, hyphens or underscores")
     ] = "context8"
@@ -77,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_web_port: Port = 6066
     session_timeout_ms: Annotated[int, Meta(ge=500, le=80_000)] = 1500
     fast_cycle_ms: Annotated[int, Meta(ge=100, le=250)] = 250
-    snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    snapshot_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 3000
     slow_cycle_ms: Annotated[int, Meta(ge=1000, le=5000)] = 2000
     slow_cycle_mode: Literal["skip", "process"] = "skip"
     slow_lag_events: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
@@ -141,7 +147,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(secret.reveal() for name in sorted(SECRETS) if (secret := getattr(self, name)) is not None)
 
 
-SECRETS: Final = frozenset({"kafka_password", "redis_password", "binance_api_key", "binance_api_secret"})
+SECRETS: Final = frozenset(
+    {"kafka_password", "redis_password", "redis_sentinel_password", "binance_api_key", "binance_api_secret"}
+)
 
 _DESCRIPTIONS: Final[dict[str, str]] = {
     "symbols": "what the producer subscribes to, separated by commas",
@@ -153,9 +161,11 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "kafka_ca_file": "authorities that Kafka's certificate may be of, with SSL; default those of the machine",
     "kafka_cert_file": "certificate of our own for brokers that want one, with SSL",
     "kafka_key_file": "key of that certificate, without a pass phrase",
-    "redis_url": "Redis or Valkey that holds the reports; rediss:// encrypts",
+    "redis_url": "Redis or Valkey that holds the reports, or Sentinels that know it; rediss encrypts",
     "redis_password": "password of the user in REDIS_URL, or of Redis' default user (secret)",
-    "redis_ca_file": "authorities that Redis' certificate may be of, with rediss://; default those of the machine",
+    "redis_sentinel_password": "password of the Sentinels, if they want one (secret)",
+    "redis_prefix": "put before every key and channel, so that several systems can share a Redis; default none",
+    "redis_ca_file": "authorities that Redis' certificate may be of, with rediss; default those of the machine",
     "binance_api_key": "Binance API key; public market data needs none (secret)",
     "binance_api_secret": "Binance API secret (secret)",
     "binance_http_url": "REST address in place of Binance's own, e.g. of `context8 exchange`",
@@ -163,7 +173,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "exchange_idle_ms": "silence of a connection to the exchange after which the producer asks whether it still stands",
     "events_topic": "topic of market events; <topic>.dlq takes unusable ones",
     "events_partitions": "partitions of the events topic: the most workers that can share it",
-    "topic_replication": "replication factor of topics that `context8 topics` creates",
+    "topic_replication": "copies of each topic that `context8 topics` creates; auto is one a broker, at most 3",
     "worker_group": "consumer group of the workers and prefix of their table topics",
     "worker_data_dir": "folder of the tables, one for each worker of a host; default data/worker-<WORKER_WEB_PORT>",
     "worker_web_port": "Faust's web port",
@@ -204,12 +214,12 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     from_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None} if env_file else {}
     values = {**from_file, **(os.environ if environ is None else environ)}
     hints = get_type_hints(Settings, include_extras=True)
-    texts = {
-        name: text
+    given = {
+        name: _convert(name, text, hints[name])
         for name in hints
-        if (text := _secret(name, values) if name in SECRETS else values.get(name.upper(), "").strip())
+        if name not in SECRETS and (text := values.get(name.upper(), "").strip())
     }
-    given = {name: _convert(name, text, hints[name]) for name, text in texts.items()}
+    given |= {name: secret for name in sorted(SECRETS) if (secret := _secret(name, values)) is not None}
     if "redis_url" in given:
         given["redis_url"], password = without_password(given["redis_url"])
         if password and given.setdefault("redis_password", password) != password:
@@ -221,22 +231,19 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     return settings
 
 
-def _secret(name: str, values: Mapping[str, str]) -> str:
-    """Return a secret that a variable or a file holds, nothing if neither does."""
+def _secret(name: str, values: Mapping[str, str]) -> Secret | None:
+    """Return a secret that a variable or a file holds, `None` if neither does."""
     variable = f"{name.upper()}_FILE"
     given, file = values.get(name.upper(), "").strip(), values.get(variable, "").strip()
     if not file:
-        return given
+        return Secret(given) if given else None
     if given:
         raise SettingsError(f"{variable} is not allowed: {name.upper()} is set as well; give it once")
-    refused = f"{variable}={file[:120]!r} is not allowed: a file that holds the secret and nothing else"
     try:
-        text = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{refused}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    if not text or "\n" in text:
-        raise SettingsError(f"{refused}: {'more than one line' if text else 'empty'}")
-    return text
+        return Secret.of_file(Path(file))
+    except ValueError as error:
+        allowed = "a file that holds the secret and nothing else"
+        raise SettingsError(f"{variable}={file[:120]!r} is not allowed: {allowed}: {error}") from None
 
 
 def env_example() -> str:
@@ -256,8 +263,6 @@ def env_example() -> str:
 
 
 def _convert(name: str, text: str, hint: Any) -> Any:
-    if name in SECRETS:
-        return Secret(text)
     raw: Any = tuple(part.strip() for part in text.split(",")) if hint is Symbols else text
     try:
         value = msgspec.convert(raw, hint, strict=False)
@@ -280,9 +285,10 @@ def _allowed(name: str, hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     metas = [m for part in (hint, *get_args(hint)) for m in getattr(part, "__metadata__", ())]
+    words = [word for part in get_args(hint) if get_origin(part) is Literal for word in get_args(part)]
     for meta in metas:
         if meta.ge is not None:
-            return f"a whole number from {meta.ge} to {meta.le}"
+            return " or ".join([f"a whole number from {meta.ge} to {meta.le}", *words])
         if meta.description:
             return str(meta.description)
     return "text that is not empty"

@@ -4,6 +4,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from app.security import tls
+from app.security.redis_address import redis_address
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -14,8 +15,14 @@ def contradiction(settings: "Settings") -> str | None:
     if settings.down_after_ms <= settings.degraded_after_ms:
         allowed = f"more than DEGRADED_AFTER_MS={settings.degraded_after_ms}"
         return f"DOWN_AFTER_MS={settings.down_after_ms} is not allowed: {allowed}"
-    if settings.redis_ca_file and not settings.redis_url.startswith("rediss://"):
-        return "REDIS_CA_FILE is not allowed with a REDIS_URL of redis://: rediss://"
+    try:
+        address = redis_address(settings.redis_url)
+    except ValueError as error:
+        return f"REDIS_URL is not allowed: {error}"
+    if settings.redis_ca_file and not address.tls:
+        return "REDIS_CA_FILE is not allowed with a REDIS_URL of redis://: rediss:// or rediss+sentinel://"
+    if settings.redis_sentinel_password and not address.master:
+        return "REDIS_SENTINEL_PASSWORD is not allowed with a REDIS_URL without Sentinels: redis+sentinel://"
     return _kafka_contradiction(settings)
 
 

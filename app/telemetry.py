@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from app.security.redis_trouble import KINDS
 from app.symbol_series import SymbolSeries
 
 SERIES: Final = SymbolSeries()
@@ -40,8 +41,15 @@ SYMBOLS_ASSIGNED = Gauge("nt_symbols_assigned", "Symbols that this worker owns")
 LEASE_CONFLICTS = Counter("nt_lease_conflicts", "Publishes refused because a newer writer epoch exists")
 REBALANCES = Counter("nt_hrw_rebalances", "Partition rebalances that this worker took part in")
 DEAD_LETTERS = Counter("context8_dead_letters", "Unusable messages sent to the dead-letter topic", ["reason"])
+PROBLEMS = Gauge("context8_problems", "1 while /health names a problem of this kind", ["kind"])
 BACKLOG = Gauge("context8_backlog_events", "Events in the worker's partitions that no engine has seen yet")
 DUPLICATES = Counter("context8_duplicate_events", "Events at or below a snapshot's offset, skipped")
+REPEATED = Counter(
+    "context8_repeated_events",
+    "Trades and book updates that came under new offsets and were known by their ids",
+    ["symbol"],
+)
+IDS_BEGAN_AGAIN = Counter("context8_ids_began_again", "Times that trade ids began again at small ones", ["symbol"])
 SNAPSHOT_BYTES = Histogram(
     "context8_snapshot_bytes",
     "What one snapshot of a symbol writes to the changelog",
@@ -56,25 +64,46 @@ RESTORE_SECONDS = Histogram(
 RESTORED_SYMBOLS = Counter("context8_restored_symbols", "Symbols restored from snapshots")
 
 _ERRORS: Final = (
+    ("changelog", "follow"),
+    ("changelog", "offset_out_of_range"),
+    ("changelog", "other_log"),
+    ("changelog", "read_again"),
+    ("changelog", "unreadable"),
+    ("checkpoint", "coverage"),
     ("checkpoint", "hand_over_timeout"),
     ("checkpoint", "snapshot"),
+    ("database", "rebuilt"),
+    ("dead_letters", "lost"),
+    ("dead_letters", "not_sent"),
+    ("intake", "log_went_back"),
+    ("intake", "not_next"),
+    ("intake", "offsets_missing"),
+    ("intake", "out_of_step"),
     ("ownership", "bad_snapshot"),
+    ("ownership", "clock_ahead"),
     ("ownership", "epoch_not_recorded"),
-    ("ownership", "offset_beyond_log"),
+    ("ownership", "events_expired"),
+    ("ownership", "other_log"),
+    ("ownership", "state_lost"),
+    ("ownership", "state_unreadable"),
     ("report", "calculation"),
     ("report", "slow"),
     ("store", "epoch_exhausted"),
     ("store", "epoch_high"),
-    ("store", "unavailable"),
+    *(("store", kind) for kind in KINDS),
     ("worker", "cycle"),
+    ("worker", "leave_on_death"),
+    ("worker", "topic_changed"),
 )
 _DEAD_LETTER_REASONS: Final = (
+    "damaged_batch",
     "empty",
     "engine_error",
     "invalid",
     "key_mismatch",
     "malformed_json",
     "oversized",
+    "oversized_batch",
     "time_ahead",
     "wrong_partition",
 )

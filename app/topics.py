@@ -5,16 +5,19 @@ first use would give both the broker's default. Workers and producers therefore 
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from app.security.kafka import kafka_client
+from app import copies
+from app.copies import Copies
+from app.kafka_admin import ask, topic_settings
 from app.settings import Settings
 
-MAX_SNAPSHOT_BYTES: Final = 8_388_608  # a head or a part; heads of the tape have 20 KB
+MAX_RECORD_BYTES: Final = 1_048_588  # what brokers take as they come; larger snapshots are split (tables/records.py)
+_LETTER_BYTES: Final = 72 << 10  # 64 KiB of a value, a key, and headers (agents/dead_letters.py)
 _HOUR_MS: Final = 3_600_000
 # A topic that somebody has just created is there before its partitions are.
 _LOOKS: Final = 50
@@ -22,12 +25,26 @@ _LOOK_SEC: Final = 0.1
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic as it should be; `exact` where another number of partitions would be wrong."""
+    """A topic as it should be.
+
+    Attributes:
+        exact: another number of partitions would be wrong.
+        least: settings that may be higher, and below which records are refused.
+    """
 
     name: str
     partitions: int
     config: dict[str, str]
     exact: bool = True
+    least: dict[str, int] = {}
+
+
+class Ensured(msgspec.Struct, frozen=True):
+    """A topic that is there: whether it is new, its copies, and in some words what it lacks."""
+
+    created: bool
+    copies: Copies
+    lacks: str | None = None
 
 
 class TopicMismatchError(Exception):
@@ -38,20 +55,31 @@ def plan(settings: Settings) -> list[TopicSpec]:
     """Return every topic that producer and workers use."""
     partitions = settings.events_partitions
     return [
-        TopicSpec(settings.events_topic, partitions, {"retention.ms": str(24 * _HOUR_MS)}),
-        TopicSpec(settings.dlq_topic, 1, {"retention.ms": str(7 * 24 * _HOUR_MS)}, exact=False),
+        TopicSpec(
+            settings.events_topic,
+            partitions,
+            {"retention.ms": str(24 * _HOUR_MS)},
+            least={"max.message.bytes": MAX_RECORD_BYTES},
+        ),
+        TopicSpec(
+            settings.dlq_topic,
+            1,
+            {"retention.ms": str(7 * 24 * _HOUR_MS)},
+            exact=False,
+            least={"max.message.bytes": _LETTER_BYTES},
+        ),
         TopicSpec(
             changelog_name(settings),
             partitions,
             # Snapshots replace each other within seconds, and whoever joins reads what is there: compact early, in
-            # the smallest segments that brokers allow. A deletion that is missed leaves a part that no head asks for.
+            # the smallest segments that brokers allow. A deletion that is missed leaves a snapshot older than others.
             {
                 "cleanup.policy": "compact",
                 "segment.ms": "60000",
                 "segment.bytes": "1048576",
                 "min.cleanable.dirty.ratio": "0.1",
                 "delete.retention.ms": "60000",
-                "max.message.bytes": str(MAX_SNAPSHOT_BYTES),
+                "max.message.bytes": str(MAX_RECORD_BYTES),
             },
         ),
     ]
@@ -62,25 +90,25 @@ def changelog_name(settings: Settings) -> str:
     return f"{settings.worker_group}-snapshots-changelog"
 
 
-async def ensure(settings: Settings) -> dict[str, str]:
-    """Create what is missing and check what exists; return `created` or `exists` by topic.
+async def ensure(settings: Settings) -> dict[str, Ensured]:
+    """Create what is missing and check what exists, which is never changed; return how each topic is, by name.
 
     Raises:
         TopicMismatchError: a topic exists with another number of partitions.
+        KafkaError, OSError: Kafka does not answer, or refuses.
     """
-    admin = AIOKafkaAdminClient(**kafka_client(settings))
-    await admin.start()
-    try:
-        return {spec.name: await _ensure_one(admin, spec, settings.topic_replication) for spec in plan(settings)}
-    finally:
-        await admin.close()
+
+    async def ensure_all(admin: AIOKafkaAdminClient) -> dict[str, Ensured]:
+        wants = copies.wanted(settings.topic_replication, await broker_count(admin))
+        return {spec.name: await _ensure_one(admin, spec, wants) for spec in plan(settings)}
+
+    return await ask(settings, ensure_all)
 
 
 async def problem(settings: Settings) -> str | None:
     """Return in one line what is wrong with the topics as they are, `None` if nothing is."""
-    admin = AIOKafkaAdminClient(**kafka_client(settings))
-    await admin.start()
-    try:
+
+    async def look(admin: AIOKafkaAdminClient) -> str | None:
         existing = set(await admin.list_topics())
         for spec in plan(settings):
             if spec.name not in existing:
@@ -91,35 +119,50 @@ async def problem(settings: Settings) -> str | None:
                 await _require_partitions(admin, spec)
             except TopicMismatchError as error:
                 return str(error)
-    finally:
-        await admin.close()
-    return None
+        return None
+
+    return await ask(settings, look)
 
 
-async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, replication: int) -> str:
-    response = await admin.create_topics([NewTopic(spec.name, spec.partitions, replication, topic_configs=spec.config)])
+async def broker_count(admin: AIOKafkaAdminClient) -> int:
+    """Return how many brokers there are now."""
+    return len((await admin.describe_cluster())["brokers"])
+
+
+async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, wants: Copies) -> Ensured:
+    config = spec.config | wants.config
+    response = await admin.create_topics([NewTopic(spec.name, spec.partitions, wants.replicas, topic_configs=config)])
     code = response.topic_errors[0][1]
     if code not in (0, TopicAlreadyExistsError.errno):
         raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")
-    await _require_partitions(admin, spec)  # also of a new one: whoever comes next must find it
-    return "exists" if code else "created"
+    partitions = await _require_partitions(admin, spec)  # also of a new one: whoever comes next must find it
+    if not code:
+        return Ensured(True, wants)
+    has = copies.found(partitions, await topic_settings(admin, spec.name))
+    return Ensured(False, has, copies.shortfall(has, wants))
 
 
-async def _require_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> None:
-    found = await _partitions(admin, spec.name)
-    if found != spec.partitions and (spec.exact or not found):
-        raise TopicMismatchError(
-            f"topic {spec.name} has {found} partitions, {spec.partitions} are wanted: "
-            f"set EVENTS_PARTITIONS={found}, "
-            f"or delete the topic and its changelog to change the number"
-        )
+async def _require_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> list[dict[str, Any]]:
+    partitions = await _partitions(admin, spec.name)
+    if len(partitions) != spec.partitions and (spec.exact or not partitions):
+        raise TopicMismatchError(repartition_advice(spec.name, len(partitions), spec.partitions))
+    return partitions
 
 
-async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
-    """Return how many partitions a topic has, 0 where it still has none after a while."""
+def repartition_advice(topic: str, found: int, wanted: int) -> str:
+    """Return in one line that a topic has another number of partitions than is set, and what to do."""
+    return (
+        f"topic {topic} has {found} partitions, EVENTS_PARTITIONS={wanted}: set {found}; but if partitions were"
+        " added, or are to be, first stop producers and workers and run"
+        f" `context8 repartition --partitions {max(found, wanted)}` (docs/runbooks/partitions.md)"
+    )
+
+
+async def _partitions(admin: AIOKafkaAdminClient, name: str) -> list[dict[str, Any]]:
+    """Return a topic's partitions as Kafka describes them, none where it still has none after a while."""
     for _ in range(_LOOKS):
         (described,) = await admin.describe_topics([name])
         if described["partitions"]:
-            return len(described["partitions"])
+            return list(described["partitions"])
         await asyncio.sleep(_LOOK_SEC)
-    return 0
+    return []

@@ -37,6 +37,8 @@ def run(_: argparse.Namespace) -> int:
             return exit_codes.CANNOT_START
         print(f"KAFKA_BROKERS={config.kafka_brokers}: no answer that can be used: {error}", file=sys.stderr)
         return 2
-    for name, state in outcome.items():
-        logger.info("topic %s: %s", name, state)
+    for name, topic in outcome.items():
+        logger.info("topic %s: %s, %s", name, "created" if topic.created else "exists", topic.copies)
+        if topic.lacks:
+            logger.warning("topic %s %s; docs/runbooks/kafka.md says how to change it", name, topic.lacks)
     return 0

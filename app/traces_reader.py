@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, Tracer
 from app.stores.base import StoreUnavailableError
 from app.traces import Carried, Listen
 from app.traces_otel import context_of
+from app.undecodable import UNDECODABLE
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class ReaderTraces:
             await asyncio.sleep(_PAUSE_SEC)
 
     def _keep(self, message: bytes) -> None:
-        with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # whoever may write to the channel may write anything
+        with suppress(*UNDECODABLE):  # anyone with rights to the channel may write anything
             carried = _decode(message)
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()

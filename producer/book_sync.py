@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 BUFFER_LIMIT: Final = 1000  # diffs kept while waiting for a snapshot: 100 s at 100 ms each
+IDS_BEHIND: Final = "ids_behind"  # the reason where diffs stay below for as long as the next says
 BEHIND_LIMIT: Final = 20  # 2 s at 100 ms each; a snapshot is never that far ahead of the stream
 
 
@@ -102,6 +103,11 @@ class BookSync[D: Diff, S: Snapshot]:
         """The update at which the published book stands, `None` while it is not known."""
         return self._update_id
 
+    @property
+    def last_known(self) -> int:
+        """The update at which the book stood when it was known last, 0 if it never was."""
+        return self._last_known if self._update_id is None else self._update_id
+
     def start(self) -> list[Step[D, S]]:
         """Begin, now that the stream comes in; what it has brought since `stop` is kept."""
         steps: list[Step[D, S]] = [] if self._announced else [self._forget("start")]
@@ -123,7 +129,7 @@ class BookSync[D: Diff, S: Snapshot]:
         newest = self._newest
         if newest is not None and diff.final_update_id <= newest:
             self._behind += 1
-            return self.lose("ids_behind") if self._behind >= BEHIND_LIMIT else []
+            return self.lose(IDS_BEHIND) if self._behind >= BEHIND_LIMIT else []
         self._behind = 0
         if self._update_id is None:
             self._keep(diff)

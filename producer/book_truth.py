@@ -14,11 +14,16 @@ then.
 One difference may come from a ticker that was lost, so a few in a row are needed; a lost ticker is made good
 by the next. And a book that the tickers have left behind is not followed at all: every change of the best
 is in a diff 100 ms later at most.
+
+Where the exchange begins to count updates again, tickers would stay below the newest for ever, and nothing would be
+compared any more. So what was told under the old count is forgotten then (`begun_again`).
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+
+from producer.begun_again import BegunAgain
 
 MISMATCH_LIMIT: Final = 3
 PAUSE: Final = 0.5
@@ -39,6 +44,7 @@ class BookTruth[Told]:
         self._in_a_row = 0
         self._tickers: deque[tuple[int, Told]] = deque(maxlen=_KEPT)
         self._books: deque[tuple[int, Best]] = deque(maxlen=_KEPT)
+        self._low = BegunAgain()
         self._book_id: int | None = None
         self._behind = 0.0
         self._ahead_at: float | None = None
@@ -65,10 +71,17 @@ class BookTruth[Told]:
         self.forget_book()
         self._tickers.clear()
 
-    def on_ticker(self, update_id: int, told: Told, now: float) -> None:
-        """Take the best bid and ask that the exchange tells; what arrives late or twice says nothing."""
-        if self._tickers and update_id <= self._tickers[-1][0]:
-            return
+    def on_ticker(self, update_id: int, told: Told, now: float) -> bool:
+        """Take the best bid and ask that the exchange tells; what arrives late or twice says nothing.
+
+        Return whether it shows that update ids have begun again.
+        """
+        begun_again = False
+        if self._tickers and update_id <= (newest := self._tickers[-1][0]):
+            if update_id == newest or not self._low.note(update_id, newest):
+                return False
+            begun_again = True
+            self.forget_all()
         self._tickers.append((update_id, told))
         if self._book_id is not None and update_id > self._book_id:
             # A pause of ours between two messages says nothing about the exchange, so it counts for little.
@@ -76,6 +89,7 @@ class BookTruth[Told]:
             self._ahead_at = now
         while self._books and self._books[0][0] <= update_id:
             self._compare(*self._books.popleft())
+        return begun_again
 
     def on_book(self, update_id: int, best: Best) -> None:
         """Take the best bid and ask of the rebuilt book as of `update_id`."""

@@ -199,12 +199,20 @@ class BookDataClient(BinanceSpotDataClient):
     def _on_trade(self, book: FollowedBook, raw: bytes) -> None:
         trade = self._decoder_spot_trade.decode(raw).data
         book.observe(trade.E)
-        before = self._trade_ids.get(trade.s, trade.t - 1)
-        if trade.t > before + 1:
-            self._metrics.trades_missed(trade.s, trade.t - before - 1)
-        self._trade_ids[trade.s] = max(trade.t, before)
+        self._note_trade_id(book, trade.t)
         book.watch.on_trade(trade.t, trade.E)
         self._handle_data(messages.trade_tick(book.instrument_id, trade, self._clock.timestamp_ns()))
+
+    def _note_trade_id(self, book: FollowedBook, trade_id: int) -> None:
+        """Count the trades between this one and the one before, which never came."""
+        before = self._trade_ids.get(book.symbol, trade_id - 1)
+        if trade_id > before + 1:
+            self._metrics.trades_missed(book.symbol, trade_id - before - 1)
+        elif trade_id < before and not book.low_trade_ids.note(trade_id, before):
+            return
+        if trade_id < before:
+            book.ids_began_again("trade", before)
+        self._trade_ids[book.symbol] = trade_id
 
     def _on_ticker(self, book: FollowedBook, raw: bytes) -> None:
         ticker = self._decoder_ticker_msg.decode(raw).data

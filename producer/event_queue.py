@@ -58,7 +58,8 @@ class Lane:
     def drop_book(self, key: bytes) -> tuple[list[Record], bool]:
         """Remove a symbol's book events that are not on their way, leaving "not known" in place of the first.
 
-        Return what was removed, and whether anything that says so was left.
+        Return what was removed, and whether anything that says so was left. It is where only top 20s wait, too: the
+        diffs behind them are turned away from now on.
         """
         kept: deque[Record] = deque(islice(self.records, self.sending))
         removed: list[Record] = []
@@ -68,7 +69,7 @@ class Lane:
                 kept.append(record)
                 continue
             removed.append(record)
-            if not told and record.kind is not Kind.DEPTH:
+            if not told:
                 told = True
                 kept.append(record._replace(event=wire.not_known(record.event), kind=Kind.SNAPSHOT))
         self.records = kept

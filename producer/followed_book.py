@@ -6,7 +6,8 @@ CLEAR without levels at once, then a new snapshot as soon as it can be a true on
 
 | what happened                               | reason       | the snapshot is fetched                        |
 |---------------------------------------------|--------------|------------------------------------------------|
-| diffs are missing, or of an older count     | `gap`, ...   | at once                                        |
+| diffs are missing                           | `gap`        | at once                                        |
+| update ids of diffs or tickers begin again  | `ids_behind` | at once                                        |
 | bid ≥ ask after a diff, which is not sent   | `crossed`    | at once                                        |
 | someone further on lost an event            | theirs       | at once                                        |
 | best bid or ask differ, again and again     | `mismatch`   | at once; if it happens again, after a pause    |
@@ -28,7 +29,8 @@ from nautilus_trader.model.enums import BookType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from producer import backoff, messages
-from producer.book_sync import Apply, BookSync, Fetch, Replace, Step, Unknown
+from producer.begun_again import BegunAgain
+from producer.book_sync import IDS_BEHIND, Apply, BookSync, Fetch, Replace, Step, Unknown
 from producer.book_truth import Best, BookTruth
 from producer.exchange_clock import ExchangeClock
 from producer.metrics import Metrics
@@ -85,6 +87,7 @@ class FollowedBook:
         self.clock = ExchangeClock()
         self.truth: BookTruth[bytes] = BookTruth(self._told)
         self.watch = StreamWatch()
+        self.low_trade_ids = BegunAgain()
         self._around = around
         self._timing = around.timing
         self._sync: BookSync[Change, Whole] = BookSync()
@@ -149,8 +152,12 @@ class FollowedBook:
     def on_ticker(self, update_id: int, raw: bytes) -> None:
         """Take the exchange's own word on the best bid and ask, the message as it came."""
         self.watch.on_best(update_id)
-        self.truth.on_ticker(update_id, raw, time.monotonic())
-        if self.truth.behind > self._timing.behind:
+        if self.truth.on_ticker(update_id, raw, time.monotonic()):
+            if self._following:
+                self._perform(self._sync.lose(IDS_BEHIND))  # the book counts as the tickers do
+            else:
+                self.ids_began_again("update", self._sync.last_known)
+        elif self.truth.behind > self._timing.behind:
             self.left_behind()
         else:
             self._judge()
@@ -160,6 +167,11 @@ class FollowedBook:
         if self._following:
             self._suspend("behind")
             self._start_task(self._begin, 0.0, None)
+
+    def ids_began_again(self, ids: str, last: int) -> None:
+        """Say that the exchange numbers again: `ids` is `trade` or `update`, `last` the last of before."""
+        self._around.metrics.ids_began_again(self.symbol, ids)
+        log.warning("%s ids of %s begin again, after %d", ids, self.symbol, last, extra={"symbol": self.symbol})
 
     def _told(self, raw: bytes) -> Best | None:
         try:
@@ -251,7 +263,11 @@ class FollowedBook:
         return bid.raw, book.best_bid_size().raw, ask.raw, book.best_ask_size().raw
 
     def _send_unknown(self, reason: str, update_id: int) -> None:
-        self.truth.forget_book()
+        if reason == IDS_BEHIND:
+            self.ids_began_again("update", update_id)
+            self.truth.forget_all()  # what was told under the old count says nothing of the new book
+        else:
+            self.truth.forget_book()
         self._sent.reset()
         if self._unknown_since is None:
             self._unknown_since = time.monotonic()

@@ -67,6 +67,12 @@ class Metrics:
         self._streams_ended = self._counter(
             "streams_ended_total", "Streams that ended alone, found by what other streams told", "symbol", "stream"
         )
+        self._ids_began_again = self._counter(
+            "ids_began_again_total",
+            "Times that the exchange began to number trades or book updates again",
+            "symbol",
+            "ids",
+        )
         self._connections_lost = self._counter("connections_lost_total", "Connections to the exchange lost", "reason")
         self._published = self._counter("published_total", "Events acknowledged by Kafka")
         self._latency = Histogram(
@@ -114,6 +120,10 @@ class Metrics:
     def stream_ended(self, symbol: str, stream: str) -> None:
         """Count a stream that ended while others went on."""
         self._of(self._streams_ended, symbol, stream).inc()
+
+    def ids_began_again(self, symbol: str, ids: str) -> None:
+        """Count that ids, of a `trade` or an `update`, began again at small ones."""
+        self._of(self._ids_began_again, symbol, ids).inc()
 
     def connection_lost(self, reason: str) -> None:
         """Count a lost connection."""
@@ -164,6 +174,8 @@ class Metrics:
             self._series.of(self._trades_missed, symbol)
             for stream in KINDS:
                 self._series.of(self._streams_ended, symbol, stream)
+            for ids in ("trade", "update"):
+                self._series.of(self._ids_began_again, symbol, ids)
         return self._series.of(counter, symbol, *labels)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:

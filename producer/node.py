@@ -15,6 +15,7 @@ from nautilus_trader.adapters.binance.common.enums import BinanceAccountType
 from nautilus_trader.adapters.binance.config import BinanceDataClientConfig
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.adapters.binance.spot.http.market import BinanceSpotMarketHttpAPI
+from nautilus_trader.cache.config import CacheConfig
 from nautilus_trader.common.config import LoggingConfig
 from nautilus_trader.live.config import (
     LiveDataEngineConfig,
@@ -257,6 +258,8 @@ def _config(settings: Settings) -> TradingNodeConfig:
             # Both warn at every start and stop that a node without execution has none.
             log_component_levels={"TradingNode": "ERROR", "ExecEngine": "ERROR"},
         ),
+        # By default it keeps the last 10,000 trades of each symbol, for strategies. Nobody here asks for them.
+        cache=CacheConfig(tick_capacity=1, bar_capacity=1),
         # An exception inside the engine itself: stop in order and flush, instead of os._exit.
         data_engine=LiveDataEngineConfig(graceful_shutdown_on_exception=True),
         exec_engine=LiveExecEngineConfig(reconciliation=False),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from app.security.kafka import PLAINTEXT, require_kafka
+from app.security.kafka import PLAINTEXT, answer_soon, require_kafka
 from producer import backoff
 from producer.compression import CODEC, use_fastest_gzip
 from producer.event_queue import EventQueue, Lane
@@ -36,7 +36,7 @@ LINGER_PER_LANE: Final = 0.001  # so that there are at most about 1,000 batches 
 FULL: Final = 200  # events that are worth a batch at once; when the loop is late, so is every wait on it
 BATCH_BYTES: Final = 512 * 1024  # before compression; brokers refuse batches above 1 MB by default
 MAX_EVENT_BYTES: Final = 1_000_000
-REQUEST_TIMEOUT_MS: Final = 10_000
+LEADERLESS_MS: Final = 30_000  # so long a batch waits for its partition's leader before the session is given up
 RETRY_FIRST: Final = 0.2
 RETRY_LONGEST: Final = 5.0
 SILENCE: Final = 5.0  # events that wait this long without one acknowledgement: Kafka is away
@@ -146,8 +146,9 @@ class Publisher:
             enable_idempotence=True,
             compression_type=CODEC,
             max_batch_size=BATCH_BYTES,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            request_timeout_ms=LEADERLESS_MS,
         )
+        answer_soon(producer)
         try:
             await producer.start()
             self._queue.spread(len(await producer.partitions_for(self._topic)))

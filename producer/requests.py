@@ -11,6 +11,8 @@ from typing import Any, Final
 import msgspec
 from nautilus_trader.core.nautilus_pyo3 import WebSocketClient
 
+from app.undecodable import UNDECODABLE
+
 _ids = itertools.count(1)
 
 
@@ -60,7 +62,7 @@ class Requests:
         """Take what came; return whether it was an answer."""
         try:
             reply = _decode_reply(raw)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return False
         if reply.stream is not None:
             return False

@@ -43,8 +43,10 @@ def _produce(settings: Settings, wanted: Callable[[], tuple[str, ...]], hang_ups
 
     import uvloop
 
+    from app import aiokafka_cures
     from producer.node import Producer
 
+    aiokafka_cures.install()
     producer = Producer(settings, wanted, hang_ups)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -16,11 +16,16 @@ a symbol), a stream is asked for anew after `QUIET` looks without a message; tha
 
 What was before the first proof since a stream was subscribed to is not owed: it may be older than the subscription.
 Looks are counted, not seconds: in a pause of ours messages queue up and no look happens.
+
+Ids may begin again (`begun_again`), and times may have run ahead. All marks of that scale are then worth nothing, for
+each compares two streams: they start over, and what comes first is not owed.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from producer.begun_again import BegunAgain
 
 TRADES: Final = "trade"
 TICKER: Final = "ticker"
@@ -46,22 +51,34 @@ class Silence:
 class _Mark:
     """How far a stream has come on one scale, and how far it must come."""
 
-    __slots__ = ("_based", "owed", "reached")
+    __slots__ = ("_based", "_low_owed", "_low_reached", "owed", "reached")
 
     def __init__(self) -> None:
+        self._low_reached, self._low_owed = BegunAgain(), BegunAgain()
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget how far it has come: that was on a scale that is no more."""
         self.reached = self.owed = 0
         self._based = False
 
-    def came(self, reached: int) -> None:
+    def came(self, reached: int) -> bool:
+        """Note how far it has come; return whether the scale has begun again."""
         self._based = True
-        if reached > self.reached:
+        if reached >= self.reached:
             self.reached = reached
+            return False
+        return self._low_reached.note(reached, self.reached)
 
-    def must_reach(self, mark: int) -> None:
+    def must_reach(self, mark: int) -> bool:
+        """Note how far it must come; return whether the scale has begun again."""
         if not self._based:
             self.came(mark)
-        elif mark > self.owed:
+        elif mark >= self.owed:
             self.owed = mark
+        else:
+            return self._low_owed.note(mark, self.owed)
+        return False
 
 
 class _Stream:
@@ -80,10 +97,10 @@ class _Stream:
         self.ids, self.times = _Mark(), _Mark()
         self._heard()
 
-    def came(self, update_id: int) -> None:
-        """A message came."""
+    def came(self, update_id: int) -> bool:
+        """A message came; return whether its ids have begun again."""
         self.fresh = True
-        self.ids.came(update_id)
+        return self.ids.came(update_id)
 
     def look(self) -> Silence | None:
         """Look once more; return what is to be done."""
@@ -136,34 +153,37 @@ class StreamWatch:
 
     def on_trade(self, trade_id: int, time_ms: int) -> None:
         """A trade came."""
-        self._trades.came(trade_id)
-        self._ticker.ids.must_reach(trade_id)
-        self._diffs.times.must_reach(time_ms)
+        if self._trades.came(trade_id) or self._ticker.ids.must_reach(trade_id):
+            self._trade_ids_begin_again()
+        if self._diffs.times.must_reach(time_ms):
+            self._diffs.times.start_over()
 
     def on_ticker(self, last_trade_id: int) -> None:
         """A 24 h ticker came."""
-        self._ticker.came(last_trade_id)
-        self._trades.ids.must_reach(last_trade_id)
+        if self._ticker.came(last_trade_id) or self._trades.ids.must_reach(last_trade_id):
+            self._trade_ids_begin_again()
 
     def on_best(self, update_id: int) -> None:
         """A best bid and ask came."""
-        self._best.came(update_id)
-        self._diffs.ids.must_reach(update_id)
+        if self._best.came(update_id) or self._diffs.ids.must_reach(update_id):
+            self._update_ids_begin_again()
 
     def on_top(self, update_id: int) -> None:
         """A top 20 came."""
-        self._top.came(update_id)
-        self._diffs.ids.must_reach(update_id)
+        if self._top.came(update_id) or self._diffs.ids.must_reach(update_id):
+            self._update_ids_begin_again()
 
     def on_diff(self, final_update_id: int, time_ms: int) -> None:
         """A diff came."""
-        self._diffs.came(final_update_id)
-        self._diffs.times.came(time_ms)
+        if self._diffs.came(final_update_id):
+            self._update_ids_begin_again()
+        if self._diffs.times.came(time_ms):
+            self._diffs.times.start_over()
 
     def on_best_moved(self, first_update_id: int) -> None:
         """A diff that begins at `first_update_id` changed the best bid or ask of a book that is known."""
-        self._best.ids.must_reach(first_update_id)
-        self._top.ids.must_reach(first_update_id)
+        if self._best.ids.must_reach(first_update_id) or self._top.ids.must_reach(first_update_id):
+            self._update_ids_begin_again()
 
     def look(self) -> Iterator[Silence]:
         """Yield the streams to ask for anew; to be called about once a second."""
@@ -171,3 +191,11 @@ class StreamWatch:
             silence = stream.look()
             if silence is not None:
                 yield silence
+
+    def _trade_ids_begin_again(self) -> None:
+        for stream in (self._trades, self._ticker):
+            stream.ids.start_over()
+
+    def _update_ids_begin_again(self) -> None:
+        for stream in (self._best, self._diffs, self._top):
+            stream.ids.start_over()

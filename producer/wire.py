@@ -71,24 +71,25 @@ def deltas(
 
 
 class _Ids(msgspec.Struct):
-    first_update_id: int
-    snapshot: bool
+    first_update_id: int = 0
+    last_update_id: int = 0
+    snapshot: bool = True
 
 
-class _Deltas(msgspec.Struct):
+class _BookEvent(msgspec.Struct):
     symbol: str
     ts_event: str
     ts_init: str
     payload: _Ids
 
 
-_decode_deltas: Final = msgspec.json.Decoder(_Deltas).decode
+_decode_book_event: Final = msgspec.json.Decoder(_BookEvent).decode
 
 
 def not_known(event: bytes) -> bytes:
-    """Return what says that the book is not known from just before this `order_book_deltas` on."""
-    was = _decode_deltas(event)
-    update_id = was.payload.first_update_id - (not was.payload.snapshot)
+    """Return what says that the book is not known from this `order_book_deltas` or `order_book_depth` on."""
+    was = _decode_book_event(event)
+    update_id = max(was.payload.first_update_id, was.payload.last_update_id) - (not was.payload.snapshot)
     return (
         f'{{"symbol":"{was.symbol}","venue":"{VENUE}","type":"{Kind.DIFF.value}","ts_event":"{was.ts_event}",'
         f'"ts_init":"{was.ts_init}","payload":{{"first_update_id":{update_id},"final_update_id":{update_id},'

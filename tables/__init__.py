@@ -1,1 +1,1 @@
-"""Durable state: symbol snapshots in a RocksDB-backed Faust table with a changelog."""
+"""The table of snapshots: records in the changelog, and their local copy."""

@@ -1,118 +1,70 @@
 """The table of symbol snapshots: what a worker needs to take a symbol over.
 
-Faust's table interface writes only from inside an agent's event. Snapshots are taken by a timer, so this
-module writes the two halves of a table itself: the changelog, with an awaitable for the broker's
-acknowledgement, and then RocksDB. Source offsets are committed only behind that acknowledgement.
+For Faust it is a table like any other: it has a changelog topic, its partitions come with those of the source topic,
+and each has a standby on another worker. What Faust does with a changelog is not used: its recovery puts records
+through a queue that is emptied when a rebalance ends, and moves the offset past what it lost. Here a follower reads
+the changelog into a database that is a prefix of it at any moment (`tables.follower`, `tables.database`), and writes
+go to the changelog only, with an awaitable for the brokers' acknowledgement. Offsets of events are committed only
+behind that.
 
-What is written under which key is told in `tables.parts`.
+What is written under which key is told in `tables.records`.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 import faust
-from faust.types import TP
 
 from app import telemetry
-from tables.parts import Found, newest
-from tables.store import OPTIONS
+from app.topic_ids import LogId
+from tables.database import Database
+from tables.records import SymbolRecords, read
 
 TABLE_NAME: Final = "snapshots"
-_OFFSET_KEY: Final = b"__faust\0offset__"
+Publish = Callable[[str, int, Iterable[tuple[bytes, bytes | None]]], Coroutine[Any, Any, None]]
 
 
 class SnapshotTable:
-    """Heads and parts by symbol and epoch; a RocksDB database and a changelog partition per source partition.
+    """Snapshots by symbol and epoch: a changelog partition for each source partition, and their local copies."""
 
-    The app's `store` must be `tables.store.STORE_URL`.
-    """
-
-    def __init__(self, app: faust.App, partitions: int) -> None:
+    def __init__(self, app: faust.App, publish: Publish, partitions: int, database: Database) -> None:
+        """Hold the table of `app`; `publish` sends to a partition of a topic, in order, and raises KafkaError."""
         self.partitions = partitions
+        self.database = database
         self._table: Any = app.Table(
             TABLE_NAME,
+            store="memory://",
             key_type=bytes,
             value_type=bytes,
             partitions=partitions,
-            # A standby must be up to date at any moment, not after the next thousand writes.
-            standby_buffer_size=1,
-            options=dict(OPTIONS),
             help="engine snapshots by symbol and epoch",
         )
-        self._table._on_changelog_sent = _ignore  # it would move the offset over what others have written
+        self._publish = publish
 
     @property
     def changelog_topic(self) -> str:
         """Name of the changelog topic."""
         return str(self._table.changelog_topic_name)
 
-    def next_offset(self, partition: int) -> int:
-        """Return the offset of the first changelog record that the local database does not have."""
-        known = self._table.data.persisted_offset(TP(self.changelog_topic, partition))
-        return 0 if known is None else int(known) + 1
-
-    def catch_up(self, partition: int, values: Mapping[bytes, bytes | None], offset: int) -> None:
-        """Take what the changelog has up to `offset`, its newest value of each key; `None` deletes."""
-        database = self._database(partition)
-        for key, value in values.items():
-            if value is None:
-                database.delete(key)
-            else:
-                database.put(key, value)
-        self._table.data.set_persisted_offset(TP(self.changelog_topic, partition), offset)
-
-    def load(self, partition: int, end: int | None = None) -> dict[str, Found]:
-        """Return the newest snapshot below offset `end` of every symbol of `partition` from the local database."""
-        items = ((bytes(key), bytes(value)) for key, value in self._database(partition).items())
-        return newest(((key, value) for key, value in items if key != _OFFSET_KEY), end)
+    def load(self, partition: int, version: int, log: LogId | None) -> dict[str, SymbolRecords]:
+        """Return what there is of each symbol of `partition`, for a worker of state `version` that reads `log`."""
+        return read(self.database.items(partition), version, log)
 
     def write(self, partition: int, values: Mapping[bytes, bytes]) -> asyncio.Future[Any]:
-        """Write in this order; the future is done when the changelog's brokers and our database have all of it."""
+        """Write in this order; the future is done when the changelog's brokers have all of it."""
         telemetry.CHANGELOG_BYTES.inc(sum(map(len, values.values())))
         return self._send(partition, values)
 
     def delete(self, partition: int, keys: Iterable[bytes]) -> asyncio.Future[Any]:
-        """Delete `keys`; the future is done when the changelog's brokers and the local database know."""
+        """Delete `keys`; the future is done when the changelog's brokers know."""
         return self._send(partition, dict.fromkeys(keys))
 
     def _send(self, partition: int, values: Mapping[bytes, bytes | None]) -> asyncio.Future[Any]:
-        sent = []
-        for key, value in values.items():
-            sent.append(self._table.send_changelog(partition, key, value))
-            sent[-1].add_done_callback(partial(self._acknowledged, partition, key, value))
-        acknowledged = asyncio.gather(*sent)
+        acknowledged = asyncio.ensure_future(self._publish(self.changelog_topic, partition, values.items()))
         acknowledged.add_done_callback(_note_outcome)
-        # Shielded: whoever stops waiting must not take back what Faust has in hand.
+        # Shielded: whoever stops waiting must not take back half of what is to be written.
         return asyncio.shield(acknowledged)
-
-    def _acknowledged(self, partition: int, key: bytes, value: bytes | None, sent: asyncio.Future[Any]) -> None:
-        """Take an acknowledged record into the local database, which so never has what the changelog has not.
-
-        Its offset moves on only if nothing lies between. Else somebody else has written to the changelog since we
-        read it, and the next recovery must read that.
-        """
-        if sent.cancelled() or sent.exception() is not None:
-            return
-        database, store, result = self._database(partition), self._table.data, sent.result()
-        persisted = store.persisted_offset(result.topic_partition)
-        known = -1 if persisted is None else persisted
-        if result.offset <= known:
-            return  # read again meanwhile, with all that came after it
-        if value is None:
-            database.delete(key)
-        else:
-            database.put(key, value)
-        if result.offset == known + 1:
-            store.set_persisted_offset(result.topic_partition, result.offset)
-
-    def _database(self, partition: int) -> Any:
-        return self._table.data._db_for_partition(partition)
-
-
-def _ignore(_: Any) -> None:
-    pass
 
 
 def _note_outcome(done: asyncio.Future[Any]) -> None:

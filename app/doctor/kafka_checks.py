@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from app.doctor.copies_checks import copies_findings
 from app.doctor.findings import Finding, error, ok, warning
+from app.kafka_admin import ask, topic_settings
 from app.preflight import session_problem
 from app.security.errors import AccessError
-from app.security.kafka import kafka_client, kafka_security, lacks_right, require_kafka
+from app.security.kafka import kafka_security, lacks_right, require_kafka
 from app.settings import Settings
 from app.topics import TopicSpec, plan
 
@@ -33,7 +34,7 @@ async def kafka_findings(config: Settings) -> AsyncIterator[Finding]:
         return
     yield _let_in(config)
     try:
-        async for finding in _topic_findings(config):
+        for finding in await ask(config, partial(_topic_findings, config)):
             yield finding
         problem = await _session_problem(config)
     except (KafkaError, OSError) as failure:
@@ -67,20 +68,18 @@ async def _session_problem(config: Settings) -> str | None:
     return await session_problem(config)
 
 
-async def _topic_findings(config: Settings) -> AsyncIterator[Finding]:
-    admin = AIOKafkaAdminClient(**kafka_client(config))
-    await admin.start()
-    try:
-        existing = set(await admin.list_topics())
-        for spec in plan(config):
-            check = f"topic {spec.name}"
-            if spec.name not in existing:
-                yield error(check, "is missing", "run `context8 topics`")
-                continue
-            (described,) = await admin.describe_topics([spec.name])
-            yield _topic_finding(check, spec, len(described["partitions"]), await _settings_of(admin, spec.name))
-    finally:
-        await admin.close()
+async def _topic_findings(config: Settings, admin: Any) -> list[Finding]:
+    findings = []
+    existing = set(await admin.list_topics())
+    for spec in plan(config):
+        check = f"topic {spec.name}"
+        if spec.name not in existing:
+            findings.append(error(check, "is missing", "run `context8 topics`"))
+            continue
+        (described,) = await admin.describe_topics([spec.name])
+        settings = await topic_settings(admin, spec.name)
+        findings.append(_topic_finding(check, spec, len(described["partitions"]), settings))
+    return findings + await copies_findings(config, admin, existing)
 
 
 def _topic_finding(check: str, spec: TopicSpec, partitions: int, found: Mapping[str, str]) -> Finding:
@@ -88,15 +87,11 @@ def _topic_finding(check: str, spec: TopicSpec, partitions: int, found: Mapping[
         advice = f"set EVENTS_PARTITIONS={partitions}, or delete the topic and its changelog and run `context8 topics`"
         return error(check, f"has {partitions} partitions, {spec.partitions} are wanted", advice)
     other = {name: value for name, value in spec.config.items() if found.get(name) != value}
+    other |= {name: str(least) for name, least in spec.least.items() if int(found.get(name, least)) < least}
     if not other:
         return ok(check, f"has {partitions} partitions and the settings that are wanted")
     differs = "has " + ", ".join(f"{name}={found.get(name)}" for name in other)
     wanted = " ".join(f"--set {name}={value}" for name, value in other.items())
     advice = f"`rpk topic alter-config {spec.name} {wanted}`, or kafka-configs, unless it is meant so"
-    return (error if any(name in other for name in _VITAL) else warning)(check, differs, advice)
-
-
-async def _settings_of(admin: Any, topic: str) -> dict[str, str]:
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    ((_, _, _, _, entries),) = answer.resources
-    return {name: value for name, value, *_ in entries}
+    vital = any(name in other and name in spec.config for name in _VITAL)
+    return (error if vital else warning)(check, differs, advice)

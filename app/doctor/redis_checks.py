@@ -8,7 +8,8 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from app.doctor.findings import Finding, error, ok, warning
 from app.security.errors import AccessError
-from app.security.redis import lacking, missing_rights, redis_address, redis_of
+from app.security.redis import address_of, lacking, missing_rights, redis_of
+from app.security.redis_trouble import UNAVAILABLE, Trouble, trouble
 from app.settings import Settings
 
 _OLDEST: Final = (7, 0)  # users with rights to channels, and scripts that ask for rights
@@ -33,22 +34,27 @@ async def redis_findings(
             yield await _rights_finding(config, writes=True)
         if reads:
             yield await _rights_finding(config, writes=False)
-        async with redis_of(config) as client:
+        async with redis_of(config, writes=writes) as client:
             async for finding in _server_findings(client, wall):
                 yield finding
     except AccessError as refusal:
         yield error("redis", "refuses us", str(refusal))
     except (RedisError, OSError) as absence:
-        where = redis_address(config)
-        advice = f"check that Redis runs at {where}, with TLS if REDIS_URL is rediss:// and else without"
-        yield error("redis", f"does not answer ({absence})", advice)
+        yield _absence_finding(config, trouble(absence))
+
+
+def _absence_finding(config: Settings, why: Trouble) -> Finding:
+    if why.kind != UNAVAILABLE:
+        return error("redis", "does not let us work", f"REDIS_URL: {address_of(config)}: {why.line}")
+    advice = f"check that Redis runs at {address_of(config)}, with TLS if REDIS_URL is rediss:// and else without"
+    return error("redis", f"does not answer ({why.line})", advice)
 
 
 async def _rights_finding(config: Settings, *, writes: bool) -> Finding:
     who, missing = "worker" if writes else "reader", await missing_rights(config, writes=writes)
     if missing:
         return error("redis", f"the {who}'s work is not allowed", lacking(config, missing, writes=writes))
-    return ok("redis", f"{redis_address(config)} lets us do a {who}'s work")
+    return ok("redis", f"{address_of(config)} lets us do a {who}'s work")
 
 
 async def _server_findings(client: Any, wall: Callable[[], float]) -> AsyncIterator[Finding]:

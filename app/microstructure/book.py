@@ -217,6 +217,14 @@ class OrderBook:
         )
         return self._changed(ts_event, restarted, bids, asks)
 
+    def has_deltas(self, deltas: DeltasPayload) -> bool:
+        """Whether deltas that are no snapshot are not beyond all that were seen."""
+        return not deltas.snapshot and deltas.final_update_id <= self._update_id
+
+    def has_depth(self, depth: DepthPayload) -> bool:
+        """Whether a top 20 is not beyond all that was seen."""
+        return depth.last_update_id <= max(self._update_id, self._depth_id)
+
     def quantity(self, side: BookSide, price: float) -> float:
         """Return the quantity of a level, 0 if there is none."""
         return (self._bids if side == "bid" else self._asks).quantity(price)

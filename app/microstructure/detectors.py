@@ -61,6 +61,18 @@ class Detectors:
             bid_depth, ask_depth = sum([qty for _, qty in bids]), sum([qty for _, qty in asks])
             self._flash_crash.update(MarketSample(ts_event, spread_bps, bid_depth, ask_depth, mid))
 
+    def hold(self, at: int | None) -> None:
+        """Keep what is remembered at `at`, whatever comes; `None`: no longer."""
+        self._spoofing.hold(at)
+        self._flash_crash.hold(at)
+
+    def rewind(self, to: int) -> None:
+        """Let what was stamped later than `to` have happened at `to`: that time was wrong."""
+        self._second = min(self._second, to // NANOS_PER_SECOND - 1)
+        self._spoofing.rewind(to)
+        self._iceberg.rewind(to)
+        self._flash_crash.rewind(to)
+
     def anomalies(self, as_of: int) -> tuple[Anomaly, ...] | None:
         """Return what is found at `as_of`; `None` until it is known what a large order is."""
         if self._large() is None:

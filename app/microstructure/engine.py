@@ -10,8 +10,10 @@ import msgspec
 from app.microstructure import rfc3339
 from app.microstructure.book import BookChange, BookState, OrderBook
 from app.microstructure.detectors import Detectors
+from app.microstructure.event_clock import TOLERANCE, ClockState, EventClock, Step
 from app.microstructure.events import (
     MAX_DEPTH_LEVELS,
+    DeltasPayload,
     Event,
     OrderBookDeltas,
     OrderBookDepth,
@@ -31,6 +33,8 @@ from app.microstructure.metrics.walls import walls
 from app.microstructure.report import (
     Anomaly,
     Confidence,
+    HoleReason,
+    Incomplete,
     Ingestion,
     Liquidity,
     Provenance,
@@ -40,7 +44,7 @@ from app.microstructure.report import (
     Writer,
 )
 
-STATE_VERSION = 6
+STATE_VERSION = 8
 _NANOS_PER_MS = 1_000_000
 
 
@@ -60,6 +64,13 @@ class SlowSections(msgspec.Struct, frozen=True):
     offset: int
     liquidity: Liquidity
     anomalies: tuple[Anomaly, ...] | None
+
+
+class Hole(msgspec.Struct, frozen=True, array_like=True):
+    """Events that an engine has not seen: why, and the event time of the first that came after them, 0 before it."""
+
+    reason: HoleReason
+    since: int = 0
 
 
 class StateError(ValueError):
@@ -83,6 +94,8 @@ class EngineState(msgspec.Struct, frozen=True, array_like=True):
     detectors: bytes
     ticker: TickerPayload | None
     ticker_ts: int
+    hole: Hole | None
+    clock: ClockState
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -94,13 +107,16 @@ class SymbolEngine:
 
     Attributes:
         offset: Kafka offset of the newest event applied, -1 before the first.
-        ts_event: newest event time in nanoseconds, 0 before the first.
+        ts_event: newest event time in nanoseconds, 0 before the first. It goes back where it was wrong (`event_clock`).
+        repeated: trades and book updates that this object was given under new offsets and already had, by their ids.
+        ids_begun_again: how often this object saw trade ids begin again at small ones.
     """
 
     def __init__(self, symbol: str, params: EngineParams) -> None:
         self.symbol = symbol
         self.offset = -1
         self.ts_event = 0
+        self.repeated = self.ids_begun_again = 0
         self._params = params
         self._venue = ""
         self._last_trade_id, self._last_trade_ts = -1, 0
@@ -111,6 +127,21 @@ class SymbolEngine:
         self._detectors = Detectors(self._book, self._history.large)
         self._ticker: TickerPayload | None = None
         self._ticker_ts = 0
+        self._hole: Hole | None = None
+        self._clock = EventClock()
+
+    @property
+    def hole(self) -> Hole | None:
+        """Which events are missing from what the engine knows, `None` if none are."""
+        return self._hole
+
+    def missed(self, reason: HoleReason) -> None:
+        """Note that events before the next one are lost; reports say so while a window reaches back to them."""
+        self._hole = Hole(reason)
+
+    def renumber(self, offset: int) -> None:
+        """Go on in another partition, in which everything up to `offset` is taken as known."""
+        self.offset = offset
 
     @property
     def crossed_count(self) -> int:
@@ -122,14 +153,17 @@ class SymbolEngine:
         if offset <= self.offset:
             return False
         ts_event = int(event.ts_event)
-        if self.offset < 0:
-            self._venue = event.venue
-            self._flow.watched_since = ts_event
+        if not self._venue or self._hole is not None:
+            self._note_begin(event, ts_event)
         self.offset = offset
-        self.ts_event = max(self.ts_event, ts_event)
+        newest = self.ts_event
+        if self._clock.alert or not newest - TOLERANCE <= ts_event <= newest + TOLERANCE:
+            self._out_of_step(event, ts_event)
+        elif ts_event > newest:
+            self.ts_event = ts_event
         match event:
             case OrderBookDeltas():
-                self._follow(self._book.apply_deltas(event.payload, ts_event))
+                self._deltas(event.payload, ts_event)
             case TradeTick():
                 self._trade(event)
             case OrderBookDepth():
@@ -161,11 +195,12 @@ class SymbolEngine:
         top, visible, flow = level1(bids, asks), depth(bids, asks), self._flow.value(as_of)
         ingestion = self._ingestion(as_of)
         ticker = self._ticker
+        updated_ms = max(stamp.wall_ns, stamp.not_before_ns) // _NANOS_PER_MS
         return Report(
             symbol=self.symbol,
             venue=self._venue,
-            generated_at=rfc3339.format_nanos(stamp.wall_ns // _NANOS_PER_MS * _NANOS_PER_MS),
-            updatedAt=stamp.wall_ns // _NANOS_PER_MS,
+            generated_at=rfc3339.format_nanos(updated_ms * _NANOS_PER_MS),
+            updatedAt=updated_ms,
             writer=Writer(nodeId=stamp.node_id, writerToken=stamp.writer_token),
             data_age_ms=max(0, stamp.wall_ns - self.ts_event) // _NANOS_PER_MS,
             ingestion=ingestion,
@@ -204,6 +239,8 @@ class SymbolEngine:
             self._detectors.snapshot(),
             self._ticker,
             self._ticker_ts,
+            self._hole,
+            self._clock.snapshot(),
         )
 
     @classmethod
@@ -217,7 +254,9 @@ class SymbolEngine:
         engine._history = QuantityHistory.restore(state.history)
         engine._profile = VolumeProfile.restore(state.profile, params.profile)
         engine._detectors = Detectors.restore(state.detectors, engine._book, engine._history.large)
-        engine._ticker, engine._ticker_ts = state.ticker, state.ticker_ts
+        engine._ticker, engine._ticker_ts, engine._hole = state.ticker, state.ticker_ts, state.hole
+        engine._clock = EventClock.restore(state.clock)
+        engine._hold()
         return engine
 
     def snapshot(self) -> bytes:
@@ -233,21 +272,91 @@ class SymbolEngine:
         """
         try:
             state = _decode_state(snapshot)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StateError(f"engine snapshot cannot be read: {error}") from None
-        return cls.from_state(check_version(state), params)
+        if state.version != STATE_VERSION:
+            raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
+        try:
+            return cls.from_state(state, params)
+        except ValueError as error:
+            raise StateError(f"engine snapshot does not fit together: {error}") from None
+
+    def _note_begin(self, event: Event, ts_event: int) -> None:
+        """Note since when events are known, and since when again."""
+        if not self._venue:
+            self._venue = event.venue
+            self._flow.watched_since = ts_event
+        if self._hole is not None and not self._hole.since:
+            self._hole = Hole(self._hole.reason, ts_event)
+
+    def _out_of_step(self, event: Event, ts_event: int) -> None:
+        """Let the clock judge an event whose time is far from the newest, or that comes after one."""
+        step = self._clock.see(ts_event, self.ts_event, new=self._is_new(event))
+        if step is Step.WENT_BACK or step is Step.RESET:
+            self._go_back(self._clock.latest, reset=step is Step.RESET)
+        else:
+            self.ts_event = max(self.ts_event, ts_event)
+        if step is not Step.NOTHING:
+            self._hold()
+
+    def _is_new(self, event: Event) -> bool:
+        """Whether the ids of `event` prove that it was not seen before; tickers have none."""
+        match event:
+            case TradeTick():
+                return event.payload.trade_id > self._last_trade_id
+            case OrderBookDeltas():
+                return not event.payload.snapshot and not self._book.has_deltas(event.payload)
+            case OrderBookDepth():
+                return not self._book.has_depth(event.payload)
+            case _:
+                return False
+
+    def _hold(self) -> None:
+        """Let windows keep what they held before a leap of the clock that is in doubt, and no longer."""
+        held = self._clock.held
+        self._flow.hold(held)
+        self._profile.hold(held)
+        self._detectors.hold(held)
+
+    def _go_back(self, to: int, *, reset: bool) -> None:
+        """Set the clock back to `to`; what was stamped later has happened by then.
+
+        Where it was wrong for long (`reset`), times before and after cannot be compared: short windows begin again.
+        """
+        self.ts_event = to
+        self._last_trade_ts, self._ticker_ts = min(self._last_trade_ts, to), min(self._ticker_ts, to)
+        if self._hole is not None and self._hole.since > to:
+            self._hole = Hole(self._hole.reason, to)
+        self._profile.rewind(to)
+        if reset:
+            self._flow = TradeFlow(self._params.flow_window_sec)
+            self._flow.watched_since = to
+            self._detectors = Detectors(self._book, self._history.large)
+        else:
+            self._flow.rewind(to)
+            self._detectors.rewind(to)
 
     def _trade(self, trade: TradeTick) -> None:
         trade_id, ts_event = trade.payload.trade_id, int(trade.ts_event)
         if trade_id <= self._last_trade_id:
-            if ts_event <= self._last_trade_ts:
-                return  # sent twice
-            # Newer, but with an id from before: the venue counts anew, or one wrong id had run ahead.
+            leapt_from, leapt_to = self._clock.wrong
+            if ts_event <= self._last_trade_ts or leapt_from <= ts_event <= leapt_to:
+                self.repeated += 1
+                return
+            # Newer, but with an id from before: the venue counts from the beginning, or one wrong id had run ahead.
+            self.ids_begun_again += 1
             self._detectors = Detectors(self._book, self._history.large)
-        self._last_trade_id, self._last_trade_ts = trade_id, ts_event
+        self._last_trade_id, self._last_trade_ts = trade_id, max(ts_event, self._last_trade_ts)
         self._flow.update(trade)
         self._profile.update(trade)
         self._detectors.trade(trade)
+
+    def _deltas(self, deltas: DeltasPayload, ts_event: int) -> None:
+        change = self._book.apply_deltas(deltas, ts_event)
+        if change is not None:
+            self._follow(change)
+        elif self._book.has_deltas(deltas):
+            self.repeated += 1
 
     def _follow(self, change: BookChange | None) -> None:
         if change is not None:
@@ -279,15 +388,13 @@ class SymbolEngine:
             slow=SlowProvenance(slow.offset, rfc3339.format_nanos(slow.as_of)),
             gap_count=self._book.gap_count,
             book_ok=self._book.ok,
+            incomplete=self._incomplete(as_of),
         )
 
-
-def check_version(state: EngineState) -> EngineState:
-    """Return `state`.
-
-    Raises:
-        StateError: it is of another version.
-    """
-    if state.version != STATE_VERSION:
-        raise StateError(f"engine snapshot has version {state.version}, this is version {STATE_VERSION}")
-    return state
+    def _incomplete(self, as_of: int) -> Incomplete | None:
+        hole = self._hole
+        if hole is None or (
+            hole.since and as_of - hole.since > self._params.profile.window_sec * rfc3339.NANOS_PER_SECOND
+        ):
+            return None  # no window reaches back to it any more
+        return Incomplete(hole.reason, rfc3339.format_nanos(hole.since) if hole.since else None)

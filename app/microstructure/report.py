@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 REPORT_VERSION: Final = "1.0.0"
 
 Severity = Literal["low", "medium", "high"]
@@ -20,12 +20,17 @@ class _Part(msgspec.Struct, frozen=True, gc=False):
 
 
 class Stamp(_Part, frozen=True):
-    """What the edge knows and the market does not: the writer, the Kafka partition, the wall time in ns."""
+    """What the edge knows and the market does not: the writer, the Kafka partition, the wall time in ns.
+
+    `not_before_ns` is the time of the symbol's last report: that of the next never falls behind it, whatever the wall
+    clock does. Ages are reckoned by `wall_ns` alone.
+    """
 
     node_id: str
     writer_token: int
     partition: int
     wall_ns: int
+    not_before_ns: int = 0
 
 
 class Writer(_Part, frozen=True):
@@ -139,6 +144,18 @@ class SlowProvenance(_Part, frozen=True):
     as_of: str
 
 
+HoleReason = Literal["state_lost", "state_unreadable", "other_log", "events_expired"]
+"""Why events are missing: a snapshot that was written is gone; it is of another version of the software; the topic was
+made again; the topic no longer has the events behind the snapshot."""
+
+
+class Incomplete(_Part, frozen=True):
+    """Events before `since` are missing from the windows of this report (`None`: of whatever comes next)."""
+
+    reason: HoleReason
+    since: str | None
+
+
 class Provenance(_Part, frozen=True):
     """Enough to reproduce the report: read the topic up to `offset` and take the same as-of time."""
 
@@ -150,6 +167,7 @@ class Provenance(_Part, frozen=True):
     slow: SlowProvenance
     gap_count: int
     book_ok: bool
+    incomplete: Incomplete | None = None
 
 
 class Report(_Part, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -25,18 +25,30 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from app.kafka_connections import REQUEST_MS
 from app.security import tls
 from app.security.errors import AccessError
-from app.security.secret import revealed
+from app.security.secret import Secret, revealed
 from app.settings import Settings
 
 PLAINTEXT: Final[Mapping[str, Any]] = {"security_protocol": "PLAINTEXT"}
-_CONNECT_MS: Final = 3000
 
 
 def kafka_client(config: Settings) -> dict[str, Any]:
-    """Return the arguments that every aiokafka client takes: where the brokers are and how to get in."""
-    return {"bootstrap_servers": config.kafka_brokers, **kafka_security(config)}
+    """Return the arguments that every aiokafka client takes: where the brokers are, how to get in, how long to wait."""
+    return {
+        "bootstrap_servers": config.kafka_brokers,
+        "request_timeout_ms": REQUEST_MS,
+        **kafka_security(config),
+    }
+
+
+def answer_soon(producer: Any) -> None:
+    """Let an aiokafka producer that is not started yet wait `REQUEST_MS` for a broker, and keep records for longer.
+
+    Its own `request_timeout_ms` is both: how long it waits, and how old a record may get that is tried again and again.
+    """
+    producer.client._request_timeout_ms = REQUEST_MS
 
 
 def kafka_security(config: Settings) -> dict[str, Any]:
@@ -50,9 +62,29 @@ def kafka_security(config: Settings) -> dict[str, Any]:
         options |= {
             "sasl_mechanism": config.kafka_sasl_mechanism,
             "sasl_plain_username": config.kafka_username,
-            "sasl_plain_password": revealed(config.kafka_password),
+            "sasl_plain_password": _Password(config.kafka_password),
         }
     return options
+
+
+class _Password(str):
+    """A password for aiokafka, which keeps it for the life of a client, and encodes it for each SCRAM login.
+
+    So what is encoded is the secret as it is then. With PLAIN it is not encoded by itself: there a client goes on
+    showing what it was given.
+    """
+
+    _secret: Secret
+
+    def __new__(cls, secret: Secret | None) -> Self:
+        """Return the text of `secret` as it is now."""
+        made = super().__new__(cls, revealed(secret) or "")
+        made._secret = secret or Secret("")
+        return made
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the secret as it is now, in bytes."""
+        return self._secret.reveal().encode(encoding, errors)
 
 
 def faust_credentials(config: Settings) -> Any:
@@ -95,7 +127,7 @@ async def require_kafka(brokers: str, security: Mapping[str, Any]) -> None:
 
 
 async def _look_in(host: str, port: int, security: Mapping[str, Any]) -> None:
-    connection = await create_conn(host, port, request_timeout_ms=_CONNECT_MS, **security)
+    connection = await create_conn(host, port, request_timeout_ms=REQUEST_MS, **security)
     try:
         # Who has connected is not in yet: certificates are looked at with the first request, users asked for.
         await connection.send(MetadataRequest([]))

@@ -5,22 +5,41 @@ could get hold of it (a log line, an exception, a traceback, a repr of all setti
 """
 
 import hmac
-from typing import Final, NoReturn
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 HIDDEN: Final = "(hidden)"
 
 
 class Secret:
-    """A password, key or token."""
+    """A password, key or token.
 
-    __slots__ = ("_text",)
+    One that came from a file is read again on each use, because a rotation rewrites the file.
+    While the file cannot be used, as in the middle of being written, the last text counts.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_file", "_text")
+
+    def __init__(self, text: str, file: Path | None = None) -> None:
         self._text = text
+        self._file = file
+
+    @classmethod
+    def of_file(cls, file: Path) -> Self:
+        """Return the secret that a file holds in one line, and nothing else.
+
+        Raises:
+            ValueError: it cannot be read or holds something else; the message says why.
+        """
+        return cls(_read(file), file)
 
     def reveal(self) -> str:
-        """Return the text itself."""
+        """Return the text itself, as it is now."""
+        if self._file is not None:
+            with suppress(ValueError):
+                self._text = _read(self._file)
         return self._text
 
     def __repr__(self) -> str:
@@ -34,6 +53,16 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not written down, not even for another process")
+
+
+def _read(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(getattr(error, "strerror", None) or "not UTF-8") from None
+    if not text or "\n" in text:
+        raise ValueError("more than one line" if text else "empty")
+    return text
 
 
 def revealed(secret: Secret | None) -> str | None:

@@ -6,7 +6,9 @@ own making is trusted by naming that certificate, or the authority that made it,
 
 import ssl
 from collections.abc import Iterator
-from typing import Final
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
 # OpenSSL's X509_V_ERR_*, of which Python names none.
 _VERIFY: Final = {
@@ -29,12 +31,42 @@ def client_context(ca_file: str | None, cert_file: str | None = None, key_file: 
         OSError: a file cannot be read.
         ssl.SSLError: a file holds no PEM certificate, or no key that belongs to it and needs no pass phrase.
     """
-    context = ssl.create_default_context(cafile=ca_file)
+    context = _ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    usual = ssl.create_default_context(cafile=ca_file)
+    context.options, context.verify_flags = usual.options, usual.verify_flags
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if cert_file:
-        # Without a pass phrase here OpenSSL would ask for one on the terminal, and wait.
-        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+    context.load_files(ca_file, cert_file, key_file)
     return context
+
+
+class _ClientContext(ssl.SSLContext):
+    """A context that reads its files again for the next handshake after they have changed.
+
+    What it trusted it goes on trusting: OpenSSL adds authorities to a context and takes none away.
+    """
+
+    def load_files(self, ca_file: str | None, cert_file: str | None, key_file: str | None) -> None:
+        self._files = (ca_file, cert_file, key_file)
+        self._seen = self._changes()
+        if ca_file:
+            self.load_verify_locations(ca_file)
+        else:
+            self.load_default_certs()
+        if cert_file:
+            # Without a pass phrase here OpenSSL would ask for one on the terminal, and wait.
+            self.load_cert_chain(cert_file, key_file, password=lambda: "")
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """Begin a handshake, as asyncio and uvloop do."""
+        # Files that cannot be used now may be in the middle of being written: what was read before still stands.
+        with suppress(OSError):
+            if self._changes() != self._seen:
+                self.load_files(*self._files)
+        return super().wrap_bio(*args, **options)
+
+    def _changes(self) -> list[tuple[int, int]]:
+        found = [Path(file).stat() for file in self._files if file]
+        return [(each.st_mtime_ns, each.st_ino) for each in found]
 
 
 def explained(error: BaseException, ca: str, protocol: str) -> str | None:

@@ -1,4 +1,6 @@
-"""One real Kafka broker (KRaft, one node that is broker and controller) as a child process on loopback.
+"""One real Kafka broker (KRaft, a node that is broker and controller) as a child process on loopback.
+
+Alone, or one of the `voters` of a cluster (`app/stack/kafka_cluster.py`).
 
 Its folder is all the state it has: `kill()` and `start()` again is what a crash and restart of a broker look
 like, with the same port and the same records.
@@ -22,7 +24,6 @@ _START_LIMIT_SEC: Final = 60.0
 # Kafka's name of a setting: its value here. What is not named keeps Kafka's default.
 _SETTINGS: Final = {
     "process.roles": "broker,controller",
-    "node.id": str(NODE_ID),
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     # A topic that is made by accident gets the wrong partition count, and tables then fail.
@@ -90,6 +91,21 @@ class TlsListener:
         return {f"listener.name.{self.name.lower()}.{name}": value for name, value in settings.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A broker's place in a cluster.
+
+    Attributes:
+        node_id: its number, from 1.
+        voters: every node's controller as `id@host:port`, its own included, separated by commas.
+        settings: what is set on top of the settings of a single broker.
+    """
+
+    node_id: int
+    voters: str
+    settings: Mapping[str, str]
+
+
 class KafkaBroker:
     """A broker whose data lies in `folder`; as a context manager it is started and stopped.
 
@@ -102,6 +118,7 @@ class KafkaBroker:
         tls: more listeners; the plain one stays, for whoever starts and stops the broker.
         users: passwords by user name, for SASL.
         rights: users may do only what an ACL allows; whoever comes through the plain listener may do everything.
+        cluster: its place in a cluster; alone without one.
         files: the Kafka to run; by default the one that `make setup` got, with the first Java that will do.
         flags: more options for the JVM.
 
@@ -119,6 +136,7 @@ class KafkaBroker:
         tls: Sequence[TlsListener] = (),
         users: Mapping[str, str] | None = None,
         rights: bool = False,
+        cluster: Membership | None = None,
         files: KafkaFiles | None = None,
         flags: tuple[str, ...] = (),
     ) -> None:
@@ -130,9 +148,11 @@ class KafkaBroker:
         self._tls = tls
         self._users = users or {}
         self._rights = rights
+        self._cluster = cluster
+        self.node_id = cluster.node_id if cluster else NODE_ID
         self._files = files or KafkaFiles(find_java())
         command = self._files.command("kafka.Kafka", str(self._settings_file), flags=flags)
-        self.process = Child("kafka", command, log=folder / "kafka.log")
+        self.process = Child(f"kafka-{self.node_id}" if cluster else "kafka", command, log=folder / "kafka.log")
 
     @property
     def bootstrap(self) -> str:
@@ -155,7 +175,7 @@ class KafkaBroker:
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         if not data.exists():
-            self._files.format_folder(data, self._users)
+            self._files.format_folder(data, self._users, self.node_id)
         self._settings_file.write_text(self._settings(data), encoding="utf-8")
         self.process.start()
         return self.process.wait_ready(self._accepts_topics, limit)
@@ -182,11 +202,14 @@ class KafkaBroker:
     def _settings(self, data: Path) -> str:
         controller = f"{LOOPBACK}:{self.controller_port}"
         settings = _SETTINGS | {
-            "controller.quorum.voters": f"{NODE_ID}@{controller}",
+            "node.id": str(self.node_id),
+            "controller.quorum.voters": f"{self.node_id}@{controller}",
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": str(data.resolve()),
         }
+        if self._cluster:
+            settings |= {"controller.quorum.voters": self._cluster.voters} | dict(self._cluster.settings)
         if self._via is not None:
             settings["listeners"] += f",PROXIED://{LOOPBACK}:{self.behind}"
             settings["advertised.listeners"] += f",PROXIED://{LOOPBACK}:{self._via}"

@@ -1,7 +1,7 @@
 """What a broker needs on disk, made once in `.cache/kafka`: jars, a formatted folder, a class archive.
 
 - `jars/`: Kafka and what it depends on, put there by scripts/setup.
-- `formatted/`: what `kafka-storage format` writes. A new broker gets a copy, which saves one Java start.
+- `formatted-N/`: what `kafka-storage format` writes for node N. A new broker gets a copy, which saves one Java start.
 - `classes-*.jsa`: an archive of Kafka's classes, parsed and laid out as the JVM wants them (AppCDS), which
   halves the time to start. One for each Java, because no other can read it. It is a static archive, made from
   the list of classes that a broker loads: the dynamic kind (`-XX:ArchiveClassesAtExit`) starts no faster and
@@ -66,14 +66,14 @@ class KafkaFiles:
             *("-cp", class_path, main_class, *args),
         ]
 
-    def format_folder(self, folder: Path, users: Mapping[str, str] | None = None) -> None:
+    def format_folder(self, folder: Path, users: Mapping[str, str] | None = None, node_id: int = NODE_ID) -> None:
         """Make `folder` the data folder of a new, empty broker that knows `users`, passwords by name."""
         if users:
-            self._format(folder, users)
+            self._format(folder, users, node_id)
             return
-        formatted = self.cache / "formatted"
+        formatted = self.cache / f"formatted-{node_id}"
         if not formatted.exists():
-            _make_once(formatted, self._format)
+            _make_once(formatted, lambda target: self._format(target, {}, node_id))
         shutil.copytree(formatted, folder)
 
     def make_archive(self, class_list: Path) -> None:
@@ -88,20 +88,20 @@ class KafkaFiles:
 
         _make_once(self.archive, dump)
 
-    def _format(self, target: Path, users: Mapping[str, str] | None = None) -> None:
+    def _format(self, target: Path, users: Mapping[str, str], node_id: int) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             settings = Path(scratch, "server.properties")
             settings.write_text(
                 "process.roles=broker,controller\n"
-                f"node.id={NODE_ID}\n"
-                f"controller.quorum.voters={NODE_ID}@127.0.0.1:9093\n"
+                f"node.id={node_id}\n"
+                f"controller.quorum.voters={node_id}@127.0.0.1:9093\n"
                 "controller.listener.names=CONTROLLER\n"
                 "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n"
                 f"log.dirs={target}\n",
                 encoding="utf-8",
             )
             args = ["format", "--cluster-id", _CLUSTER_ID, "--config", str(settings)]
-            for name, password in (users or {}).items():
+            for name, password in users.items():
                 for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256"):
                     args += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
             _run(self.command("kafka.tools.StorageTool", *args))

@@ -13,9 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -125,6 +125,16 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let its whole process group stand still, as a host would that hangs."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):  # it was killed meanwhile
+                os.killpg(self.pid, signal.SIGCONT)
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the last lines logged since the latest start."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -27,10 +27,23 @@ _START_LIMIT_SEC: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """What a server with TLS shows: files in PEM."""
+    """What a server with TLS shows, and whom it trusts as a replica does its master: files in PEM."""
 
     certificate: Path
     key: Path
+    authority: Path
+
+    def options(self, port: int) -> dict[str, str]:
+        """Return settings of a server, or Sentinel, that speaks TLS only, at `port`; clients show nothing."""
+        return {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-cert-file": str(self.certificate),
+            "tls-key-file": str(self.key),
+            "tls-ca-cert-file": str(self.authority),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
 
 
 def find_redis(environ: Mapping[str, str] = os.environ, *, tls: bool = False) -> tuple[Path, str]:
@@ -80,36 +93,37 @@ class RedisServer:
         port: where clients connect; a free one by default, kept over restarts.
         tls: speak TLS only, and show this.
         users: file of ACL users, such as deploy/redis-users.acl.
+        options: settings of the server by name, as in redis.conf.
 
     Raises:
         StackError: no server is installed.
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, tls: ServerTls | None = None, users: Path | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        tls: ServerTls | None = None,
+        users: Path | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_ports(1)[0]
         self._tls = tls
         executable, _ = find_redis(tls=tls is not None)
-        options = {
+        all_options = {
             "--bind": LOOPBACK,
             "--port": str(self.port),
             "--save": "",
             "--appendonly": "no",
             "--daemonize": "no",
-        }
+        } | {f"--{name}": value for name, value in (options or {}).items()}
         if tls:
-            options |= {
-                "--port": "0",
-                "--tls-port": str(self.port),
-                "--tls-cert-file": str(tls.certificate),
-                "--tls-key-file": str(tls.key),
-                "--tls-auth-clients": "no",
-            }
+            all_options |= {f"--{name}": value for name, value in tls.options(self.port).items()}
         if users:
-            options["--aclfile"] = str(users)
-        command = [str(executable), *(part for option in options.items() for part in option)]
+            all_options["--aclfile"] = str(users)
+        command = [str(executable), *(part for option in all_options.items() for part in option)]
         self.process = Child("redis", command, log=folder / "redis.log", cwd=folder)
 
     @property
@@ -131,11 +145,7 @@ class RedisServer:
         require_free(self.port, "redis")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process.start()
-        once = Retry(NoBackoff(), 0)
-        # Whether it runs is asked here, not whether it is who it should be: no check of its certificate.
-        unchecked = {"ssl_cert_reqs": "none", "ssl_check_hostname": False} if self._tls else {}
-        with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=once, **unchecked) as client:
-            return self.process.wait_ready(lambda: _answers(client), limit)
+        return self.process.wait_ready(lambda: accepts(self.port, tls=self._tls is not None), limit)
 
     def stop(self, limit: float = 5.0) -> int | None:
         """Stop it cleanly, by force after `limit` seconds; return the exit code."""
@@ -153,10 +163,14 @@ class RedisServer:
         self.stop()
 
 
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-        return True  # it answers; nobody has a password here
-    except (redis.ConnectionError, redis.TimeoutError):
-        return False
+def accepts(port: int, *, tls: bool = False) -> bool:
+    """Whether a server at `port` of this machine answers, a Sentinel too."""
+    # Whether it runs is asked here, not whether it is who it should be: no check of its certificate.
+    unchecked: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False} if tls else {}
+    with redis.Redis(LOOPBACK, port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), **unchecked) as client:
+        try:
+            return bool(client.ping())
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
+            return True  # it answers; nobody has a password here
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False

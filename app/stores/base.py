@@ -5,7 +5,7 @@ publish carries the writer's epoch and is refused when a newer one is known, in 
 worker that was paused or cut off can never overwrite its successor's report.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -13,17 +13,17 @@ import msgspec
 EPOCH_WARN: Final = 2**62
 EPOCH_LIMIT: Final = 2**63 - 1000  # Redis counts in signed 64-bit integers and must never wrap
 
-REPORT_KEY: Final = "report:"
-HEAVY_SUFFIX: Final = ":heavy"
-EPOCH_KEY: Final = "report:writer:token:"
-# Whoever listens here hears the symbol of each report as it is written.
-CHANGES_CHANNEL: Final = "report:changes"
-# And here, where traces are on, which reports contain a traced event.
-TRACES_CHANNEL: Final = "report:traces"
-
 
 class StoreUnavailableError(Exception):
-    """The store cannot be reached, did not answer in time or refuses; trying again later is right."""
+    """The store cannot be reached, did not answer in time or refuses; trying again later is right.
+
+    Attributes:
+        kind: why, in a word to count by; `unavailable` where there is no better one.
+    """
+
+    def __init__(self, message: str, kind: str = "unavailable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -32,6 +32,27 @@ class Publication(msgspec.Struct, frozen=True):
     symbol: str
     epoch: int
     body: bytes
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """A report as it was read, with what the store knows of the time at which it was written.
+
+    The three times of the store are on its own clock, whichever that is: only their differences mean anything.
+
+    Attributes:
+        body: the report's JSON.
+        at: monotonic seconds of this process at which the read began.
+        store_ms: the store's clock at the read, in ms; `None` where it does not say.
+        written_ms: the same clock when a report was written last, in ms; `None` where it did not note that.
+        epoch: the writer epoch of that report. It is another than that of `body` where `body` was written by a worker
+            of a version that has no time noted.
+    """
+
+    body: bytes
+    at: float
+    store_ms: int | None = None
+    written_ms: int | None = None
+    epoch: int | None = None
 
 
 class ReportStore(Protocol):
@@ -50,6 +71,9 @@ class ReportStore(Protocol):
 
     async def read(self, symbol: str) -> bytes | None:
         """Return the newest report's JSON, `None` if there is none or it has expired."""
+
+    async def read_many(self, symbols: Iterable[str]) -> dict[str, bytes | None]:
+        """Return the same for each of any number of symbols, without a connection or a round trip for each."""
 
     async def close(self) -> None:
         """Give connections back."""

@@ -8,28 +8,32 @@ given their text again.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from itertools import batched, chain
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from app.security.redis import redis_client
+from app.security.redis_address import redis_address
+from app.security.redis_trouble import trouble
 from app.security.secret import Secret
 from app.stores.base import (
-    CHANGES_CHANNEL,
-    EPOCH_KEY,
     EPOCH_LIMIT,
-    HEAVY_SUFFIX,
-    REPORT_KEY,
-    TRACES_CHANNEL,
     Publication,
     StoreUnavailableError,
 )
-from app.stores.split import LIMIT_BYTES, is_light, join, split
+from app.stores.keys import Keys
+from app.stores.split import LIMIT_BYTES, split, whole
 
 logger = logging.getLogger(__name__)
+
+_Call = tuple[list[str], list[Any]]  # keys and arguments of a script
+
+# Reports in one answer, some 10 KB each: Redis serves others in between, and the time limit is for each answer.
+_PER_ANSWER: Final = 100
 
 _NEWER: Final = """
 local function newer(a, b)
@@ -51,13 +55,15 @@ return redis.call('GET', KEYS[1])
 """
 )
 
-# KEYS: epoch, report, heavy part. ARGV: writer's epoch, report, life in ms, heavy part or ''.
+# KEYS: epoch, report, heavy part, when written.
+# ARGV: writer's epoch, report, life in ms, heavy part or '', channel, symbol.
 # Returns 1 if written, 0 if refused.
 # A missing or older epoch is replaced: the writer took its own from the table, the durable record.
-# Readers that listen are told which symbol changed. pcall: a user without rights to the channel may still write.
+# The server's own time is noted: readers learn from it how old the report is, whatever clocks they and writers have.
+# Readers that listen are told which symbol changed. pcall: a user without rights to the channel may still write, and
+# one without the right to TIME too.
 _PUBLISH: Final = (
     _NEWER
-    + f"local changes, symbol_at = '{CHANGES_CHANNEL}', {len(REPORT_KEY) + 1}"
     + """
 local known = redis.call('GET', KEYS[1])
 if known ~= ARGV[1] then
@@ -70,20 +76,49 @@ if ARGV[4] == '' then
 else
   redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3])
 end
-redis.pcall('PUBLISH', changes, string.sub(KEYS[2], symbol_at))
+local time = redis.pcall('TIME')
+if time[1] then
+  local written = string.format('%s%03d %s', time[1], math.floor(time[2] / 1000), ARGV[1])
+  redis.call('SET', KEYS[4], written, 'PX', ARGV[3])
+else
+  redis.call('DEL', KEYS[4])
+end
+redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 return 1
 """
 )
 
 
 class RedisReportStore:
-    """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip."""
+    """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip.
+
+    Attributes:
+        problem: why a call failed, until something is written again.
+    """
 
     def __init__(
-        self, url: str, *, password: Secret | None, ca_file: str | None = None, ttl_sec: int, timeout_sec: float
+        self,
+        url: str,
+        *,
+        password: Secret | None,
+        ca_file: str | None = None,
+        sentinel_password: Secret | None = None,
+        prefix: str = "",
+        ttl_sec: int,
+        timeout_sec: float,
     ) -> None:
         # Retries are the caller's: redis-py's own would hold a call for several timeouts.
-        self._redis: Redis = redis_client(url, password, ca_file, read_sec=timeout_sec, connect_sec=timeout_sec)
+        self._redis: Redis = redis_client(
+            url,
+            password,
+            ca_file,
+            read_sec=timeout_sec,
+            connect_sec=timeout_sec,
+            writes=True,
+            sentinel_password=sentinel_password,
+        )
+        self.problem: str | None = None
+        self._keys = Keys(prefix, redis_address(url).database)
         self._ttl_ms = ttl_sec * 1000
         self._take = _Script(self._redis, _TAKE)
         self._publish = _Script(self._redis, _PUBLISH)
@@ -91,40 +126,65 @@ class RedisReportStore:
     async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
         """See `ReportStore.take_epochs`; one round trip for all."""
         limit = str(EPOCH_LIMIT)
-        answers = await self._take.each(([EPOCH_KEY + symbol], [str(floor), limit]) for symbol, floor in above.items())
+        calls = [([self._keys.epoch(symbol)], [str(floor), limit]) for symbol, floor in above.items()]
+        answers = await self._write(self._take, calls)
         return {symbol: int(epoch) for symbol, epoch in zip(above, answers, strict=True) if epoch}
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
         """See `ReportStore.publish`; one round trip for all."""
-        return [bool(written) for written in await self._publish.each(map(self._publish_call, publications))]
+        answers = await self._write(self._publish, list(map(self._publish_call, publications)))
+        return [bool(written) for written in answers]
 
     async def tell_trace(self, message: bytes) -> None:
         """Send a message to readers that have traces on; see `app.traces`."""
-        with absence_named():
-            await self._redis.publish(TRACES_CHANNEL, message)
+        with trouble_named():
+            await self._redis.publish(self._keys.traces, message)
 
     async def read(self, symbol: str) -> bytes | None:
         """See `ReportStore.read`."""
-        key = REPORT_KEY + symbol
-        with absence_named():
-            # Both in one step: two reads could catch parts of two reports.
-            body, heavy = cast("list[bytes | None]", await self._redis.mget(key, key + HEAVY_SUFFIX))
-        if body is None or not is_light(body):
-            return body
-        return join(body, heavy) if heavy is not None else None
+        return (await self.read_many([symbol]))[symbol]
+
+    async def read_many(self, symbols: Iterable[str]) -> dict[str, bytes | None]:
+        """See `ReportStore.read_many`; one round trip for all."""
+        names = list(symbols)
+        async with self._noting(), self._redis.pipeline(transaction=False) as pipe:
+            for some in batched(names, _PER_ANSWER):
+                # Both parts in one step: two reads could catch parts of two reports.
+                pipe.mget([*chain(*map(self._keys.both, some))])
+            answers = cast("list[list[bytes | None]]", await pipe.execute())
+        return {name: whole(*both) for name, both in zip(names, batched(chain(*answers), 2), strict=True)}
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    def _publish_call(self, publication: Publication) -> tuple[list[str], list[Any]]:
-        body, heavy = publication.body, b""
+    async def _write(self, script: "_Script", calls: list[_Call]) -> list[Any]:
+        if not calls:
+            return []
+        async with self._noting():
+            answers = await script.each(calls)
+        self.problem = None
+        return answers
+
+    @asynccontextmanager
+    async def _noting(self) -> AsyncIterator[None]:
+        try:
+            with trouble_named():
+                yield
+        except StoreUnavailableError as error:
+            self.problem = str(error)
+            if isinstance(error.__cause__, ReadOnlyError):
+                # It was the master when we connected. The way to Redis may lead to another by now.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
+
+    def _publish_call(self, publication: Publication) -> _Call:
+        symbol, body, heavy = publication.symbol, publication.body, b""
         if len(body) > LIMIT_BYTES:
-            logger.warning("report of %d bytes is split", len(body), extra={"symbol": publication.symbol})
+            logger.warning("report of %d bytes is split", len(body), extra={"symbol": symbol})
             body, heavy = split(body)
-        key = REPORT_KEY + publication.symbol
-        keys = [EPOCH_KEY + publication.symbol, key, key + HEAVY_SUFFIX]
-        return keys, [str(publication.epoch), body, self._ttl_ms, heavy]
+        keys = [self._keys.epoch(symbol), *self._keys.reading(symbol)]
+        return keys, [str(publication.epoch), body, self._ttl_ms, heavy, self._keys.changes, symbol]
 
 
 class _Script:
@@ -135,19 +195,15 @@ class _Script:
         self._text = text
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def each(self, calls: Iterable[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Return the script's answer to each call's keys and arguments."""
-        every = list(calls)
-        if not every:
-            return []
-        with absence_named():
-            try:
-                return await self._run(every)
-            except NoScriptError:
-                await self._redis.script_load(self._text)
-                return await self._run(every)
+    async def each(self, calls: list[_Call]) -> list[Any]:
+        """Return the script's answer to each call; raises what Redis or the network raises."""
+        try:
+            return await self._run(calls)
+        except NoScriptError:
+            await self._redis.script_load(self._text)
+            return await self._run(calls)
 
-    async def _run(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
+    async def _run(self, calls: list[_Call]) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for keys, args in calls:
                 pipe.evalsha(self._sha, len(keys), *keys, *args)
@@ -155,9 +211,10 @@ class _Script:
 
 
 @contextmanager
-def absence_named() -> Iterator[None]:
+def trouble_named() -> Iterator[None]:
     """Turn whatever Redis or the network raises into `StoreUnavailableError`."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailableError(f"Redis is away or refuses: {type(error).__name__}: {error}") from error
+        kind, line = trouble(error)
+        raise StoreUnavailableError(line, kind) from error

@@ -9,12 +9,12 @@ after the other finds out when the store answers again. So calls never queue up 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from app.stores.base import StoreUnavailableError
 
-ReadMany = Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]]
+type ReadMany[Read] = Callable[[Sequence[str]], Awaitable[Mapping[str, Read]]]
 
 # Lower case, so that no report can ever have it: the probe's key is report:health.
 PROBE: Final = "health"
@@ -23,7 +23,7 @@ _FIRST_PAUSE_SEC: Final = 0.005
 _LONGEST_PAUSE_SEC: Final = 0.02
 
 
-class _Batch:
+class _Batch[Read]:
     """Symbols asked for together, who waits for each, and the timer that ends the wait."""
 
     __slots__ = ("timer", "waiting")
@@ -31,14 +31,14 @@ class _Batch:
     timer: asyncio.TimerHandle
 
     def __init__(self) -> None:
-        self.waiting: dict[str, list[asyncio.Future[bytes | None]]] = {}
+        self.waiting: dict[str, list[asyncio.Future[Read]]] = {}
 
-    def answer(self, bodies: Sequence[bytes | None]) -> None:
+    def answer(self, bodies: Mapping[str, Read]) -> None:
         self.timer.cancel()
-        for waiters, body in zip(self.waiting.values(), bodies, strict=True):
+        for symbol, waiters in self.waiting.items():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_result(body)
+                    waiter.set_result(bodies[symbol])
 
     def fail(self, error: Exception) -> None:
         self.timer.cancel()
@@ -48,27 +48,29 @@ class _Batch:
                     waiter.set_exception(error)
 
 
-class SharedReads:
+class SharedReads[Read]:
     """Reads of one report each over `read_many`, which answers for many symbols in one round trip.
+
+    `Read` is what it answers for each, `None` where there is no report.
 
     `read_many` may raise `StoreUnavailableError`. It is called for one batch at a time, and must end by itself (by a
     timeout of its own) even where the store says nothing.
     """
 
-    def __init__(self, read_many: ReadMany, limit_sec: float) -> None:
+    def __init__(self, read_many: ReadMany[Read], limit_sec: float) -> None:
         self._read_many = read_many
         self._limit_sec = limit_sec
-        self._next: _Batch | None = None
-        self._under_way: _Batch | None = None
+        self._next: _Batch[Read] | None = None
+        self._under_way: _Batch[Read] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._down: str | None = None
+        self._down: StoreUnavailableError | None = None
 
     @property
-    def down(self) -> str | None:
-        """Why reads fail at once at present, `None` while they do not."""
-        return self._down
+    def down(self) -> StoreUnavailableError | None:
+        """Why reads fail at once at present, `None` while they do not; an exception of its own for each who asks."""
+        return None if self._down is None else StoreUnavailableError(str(self._down), self._down.kind)
 
-    async def read(self, symbol: str) -> bytes | None:
+    async def read(self, symbol: str) -> Read:
         """Return the newest report of `symbol` within the limit.
 
         Raises:
@@ -78,7 +80,7 @@ class SharedReads:
         self._start()
         return await waiter
 
-    async def read_all(self, symbols: Sequence[str]) -> list[bytes | None]:
+    async def read_all(self, symbols: Sequence[str]) -> list[Read]:
         """Return the newest reports of `symbols`, all from one moment; see `read`."""
         waiters = [self._join(symbol) for symbol in symbols]
         self._start()
@@ -89,14 +91,14 @@ class SharedReads:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._fail_all("the reader is closing")
+        self._fail_all(StoreUnavailableError("the reader is closing"))
 
-    def _join(self, symbol: str) -> asyncio.Future[bytes | None]:
+    def _join(self, symbol: str) -> asyncio.Future[Read]:
         loop = asyncio.get_running_loop()
         # One future for each read, never shared: a caller that is cancelled must not cancel the others.
-        waiter: asyncio.Future[bytes | None] = loop.create_future()
-        if self._down is not None:
-            waiter.set_exception(StoreUnavailableError(self._down))
+        waiter: asyncio.Future[Read] = loop.create_future()
+        if (down := self.down) is not None:
+            waiter.set_exception(down)
             return waiter
         if self._next is None:
             self._next = _Batch()
@@ -119,12 +121,12 @@ class SharedReads:
         finally:
             self._task = self._under_way = None
 
-    async def _fly(self, batch: _Batch | None) -> bool:
+    async def _fly(self, batch: _Batch[Read] | None) -> bool:
         try:
             bodies = await self._read_many(list(batch.waiting) if batch else [PROBE])
         except StoreUnavailableError as error:
-            self._fail_all(str(error))
-            self._down = str(error)
+            self._fail_all(error)
+            self._down = error
             return False
         except Exception as error:
             if batch:
@@ -142,16 +144,16 @@ class SharedReads:
             pause = min(pause * 2, _LONGEST_PAUSE_SEC)
             await self._fly(None)
 
-    def _late(self, batch: _Batch) -> None:
+    def _late(self, batch: _Batch[Read]) -> None:
         # Where this process was the slow one, the answer is here already and only waits for its turn of the loop.
         batch.timer = asyncio.get_running_loop().call_later(_GRACE_SEC, self._expire)
 
     def _expire(self) -> None:
-        self._down = f"no answer within {self._limit_sec * 1000:.0f} ms"
+        self._down = StoreUnavailableError(f"no answer within {self._limit_sec * 1000:.0f} ms")
         self._fail_all(self._down)
 
-    def _fail_all(self, why: str) -> None:
+    def _fail_all(self, why: StoreUnavailableError) -> None:
         for batch in (self._under_way, self._next):
             if batch is not None:
-                batch.fail(StoreUnavailableError(why))
+                batch.fail(why)
         self._next = None

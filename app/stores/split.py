@@ -34,6 +34,13 @@ def is_light(body: bytes) -> bool:
     return body.startswith(_MARK)
 
 
+def whole(body: bytes | None, heavy: bytes | None) -> bytes | None:
+    """Return the report that was stored as `body` and `heavy`, `None` if it is not all there."""
+    if body is None or not is_light(body):
+        return body
+    return join(body, heavy) if heavy is not None else None
+
+
 def join(light: bytes, heavy: bytes) -> bytes:
     """Return the report that `split` was given.
 

@@ -16,8 +16,10 @@ from urllib.request import Request, urlopen
 
 import msgspec
 
+from app.security.redis_address import redis_address
 from app.settings import Settings, load
 from app.stores.redis_reader import RedisReportReader
+from app.undecodable import UNDECODABLE
 from report_server.arguments import MOST_SYMBOLS
 from report_server.service import Answer, Outcome, ReportService
 
@@ -67,17 +69,23 @@ class RedisSource:
     """Reads Redis as a reader would."""
 
     def __init__(self, settings: Settings, url: str) -> None:
-        parts = urlsplit(url)
-        self._address = f"Redis at {parts.hostname}:{parts.port or 6379}"
         # Why Redis is away is said once, by the command.
         logging.getLogger("report_server").setLevel(logging.CRITICAL)
         try:
+            self._address = f"Redis at {redis_address(url)}"
             self._store = RedisReportReader(
-                url, password=settings.redis_password, ca_file=settings.redis_ca_file, timeout_sec=_TIMEOUT_SEC
+                url,
+                password=settings.redis_password,
+                ca_file=settings.redis_ca_file,
+                sentinel_password=settings.redis_sentinel_password,
+                prefix=settings.redis_prefix,
+                timeout_sec=_TIMEOUT_SEC,
             )
         except ValueError as error:
-            raise SourceError(f"{self._address}: {error}") from None
-        self._service = ReportService(self._store, _TIMEOUT_SEC, settings.stale_after_ms)
+            raise SourceError(f"{'--redis' if url != settings.redis_url else 'REDIS_URL'}: {error}") from None
+        self._service = ReportService(
+            self._store, _TIMEOUT_SEC, settings.stale_after_ms, forget_sec=settings.cache_ttl_sec
+        )
 
     async def symbols(self) -> list[str]:
         """Return the symbols that have a report, sorted."""
@@ -101,7 +109,7 @@ class RedisSource:
 
     def _content(self, answer: Answer) -> dict[str, Any]:
         if answer.outcome is Outcome.UNAVAILABLE:
-            raise SourceError(f"{self._address} is away, refuses, or did not answer within {_TIMEOUT_SEC:g} s")
+            raise SourceError(f"{self._address}: {self._service.trouble}")
         if answer.error is not None:
             raise SourceError(answer.error)
         return answer.content
@@ -145,7 +153,7 @@ class ReaderSource:
             raise SourceError(f"{where}: {_said(error)}") from None
         except (OSError, URLError) as error:
             raise SourceError(f"{where} does not answer: {getattr(error, 'reason', error)}") from None
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             raise SourceError(f"{where} does not answer with JSON: is it a reader?") from None
 
 
@@ -153,7 +161,7 @@ def _said(error: HTTPError) -> str:
     with error:
         try:
             return str(msgspec.json.decode(error.read())["error"])
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (*UNDECODABLE, KeyError, TypeError):
             return f"status {error.code}"
 
 

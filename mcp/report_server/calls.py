@@ -11,6 +11,8 @@ import msgspec
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from app.undecodable import UNDECODABLE
+
 _MOST_KEPT: Final = 256
 _MODERN: Final = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
 
@@ -113,7 +115,7 @@ class CallReader:
             return None
         try:
             params = decode(envelope.params)
-        except (msgspec.MsgspecError, ValueError):
+        except UNDECODABLE:
             return None
         return Call(envelope.id, envelope.method, params) if self._meta_is_good(bytes(params.meta), modern) else None
 
@@ -135,7 +137,7 @@ def envelope_of(body: bytes) -> Envelope | None:
     """Return the request in `body`, `None` if it is not one, or not one alone."""
     try:
         envelope = _decode_envelope(body)
-    except (msgspec.MsgspecError, ValueError):
+    except UNDECODABLE:
         return None
     return envelope if envelope.jsonrpc == "2.0" else None
 
@@ -147,7 +149,7 @@ def arguments_of(params: Params) -> Any:
         return None
     try:
         return decode(params.arguments or b"{}")
-    except (msgspec.MsgspecError, ValueError):
+    except UNDECODABLE:
         return None
 
 
@@ -169,6 +171,6 @@ def _checked_meta(meta: bytes, modern: bool) -> bool:
         _decode_capabilities(capabilities)
         if info is not None:
             _decode_info(info)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNDECODABLE:
         return False
     return True

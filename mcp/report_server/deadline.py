@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.undecodable import UNDECODABLE
 from report_server import board
 from report_server.answers import JSON_TYPE, NOT_STORED, send_response
 from report_server.security import MAX_BODY_BYTES
@@ -140,7 +141,7 @@ class _Identified(msgspec.Struct):
 def _id_of(body: bytes) -> int | str | None:
     try:
         return msgspec.json.decode(body, type=_Identified).id
-    except (msgspec.MsgspecError, ValueError):
+    except UNDECODABLE:
         return None
 
 

@@ -1,9 +1,9 @@
 """A stored report, and what it is at the moment of an answer: the ages that it carries run on until then.
 
 A worker writes `data_age_ms` and `ingestion.last_event_age_ms` as they are when it writes. A reader answers later, and
-an age that stood still would make an old report look new. So both are raised by the time since `updatedAt`, by
-replacing their digits in the stored bytes: nothing else is decoded and encoded again. Where the digits cannot be
-found beyond doubt the report is encoded anew, with the same result.
+an age that stood still would make an old report look new. So both are raised by the time since the report was written
+(`clocks` says when that was), by replacing their digits in the stored bytes: nothing else is decoded and encoded again.
+Where the digits cannot be found beyond doubt the report is encoded anew, with the same result.
 
 A report whose writer has been quiet for longer than the limit is marked: `ingestion.stale`, status `down`, health 0.
 Its stored bytes still say `ok`, because nobody was left to say otherwise.
@@ -15,11 +15,15 @@ from typing import Any, Final
 
 import msgspec
 
+from app.microstructure import rfc3339
+from app.stores.base import Reading
+from app.undecodable import UNDECODABLE
 from report_server.selection import Selection
 
 _AGE_KEYS: Final = (b'"data_age_ms":', b'"last_event_age_ms":')
 _DIGITS: Final = re.compile(rb"\d+")
 _MOST_PARTS: Final = 8
+_NANOS_PER_MS: Final = 10**6
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -49,28 +53,72 @@ class Fresh(msgspec.Struct, frozen=True, gc=False):
 class Stored:
     """One version of a report as a worker wrote it.
 
+    Attributes:
+        raw: its bytes.
+        updated_at: when its writer says that it was written, in epoch ms; 0 if it does not say.
+        node: who wrote it, `None` where the report does not say.
+        epoch: the writer's epoch, `None` where the report does not say.
+        order: epoch of the writer, offset and time in epoch ms; `None` where the report does not say all three.
+        written_ms: when it was written, in ms on this process' monotonic clock; whoever makes it sets this.
+        noted_ms: when it was written, as the store noted it (`Reading.written_ms`). A worker whose clock was set back
+            may write the same bytes again, which are a newer version all the same.
+        trusted: `written_ms` rests on a clock that can be right. What nobody can date is stale.
+
     Raises:
         ValueError: the bytes are not a JSON object in UTF-8.
     """
 
-    __slots__ = ("_etag", "_parts", "_report", "_spans", "_updated_at", "raw")
+    __slots__ = (
+        *("_etag", "_parts", "_report", "_spans", "epoch", "node", "noted_ms", "order", "raw", "trusted"),
+        *("updated_at", "written_ms"),
+    )
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, written_ms: int = 0, noted_ms: int | None = None) -> None:
         try:
             self._report = _decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise ValueError("not a JSON object") from error
         self.raw = raw
-        # A report that does not say when it was written was written long ago.
-        self._updated_at = _count(self._report.get("updatedAt")) or 0
+        self.written_ms = written_ms
+        self.noted_ms = noted_ms
+        self.trusted = True
+        self.updated_at = _count(self._report.get("updatedAt")) or 0
+        writer = self._report.get("writer")
+        self.node, self.epoch = _who(writer) if isinstance(writer, dict) else (None, None)
+        self.order = self._order()
         self._etag = hashlib.blake2b(raw, digest_size=8).hexdigest()
         self._spans = self._age_spans()
         self._parts: dict[Selection, dict[str, Any]] = {}
 
+    def _order(self) -> tuple[int, int, int] | None:
+        provenance = self._report.get("provenance")
+        offset = provenance.get("offset") if isinstance(provenance, dict) else None
+        if self.epoch is None or type(offset) is not int:
+            return None
+        return self.epoch, offset, self.updated_at
+
+    def correct_data_age(self, written_ms: int) -> None:
+        """Let the data be as old as a clock says by which the report was written at `written_ms` (epoch ms).
+
+        The worker reckons that age by its own wall clock. A report without it, or without a time of its newest event,
+        stays as it is.
+        """
+        provenance = self._report.get("provenance")
+        try:
+            event_ms = rfc3339.parse(provenance["ts_event"]) // _NANOS_PER_MS if isinstance(provenance, dict) else None
+        except (KeyError, TypeError, ValueError):
+            return
+        if event_ms is not None and _ages(self._report)[0] is not None:
+            self._report["data_age_ms"] = max(0, written_ms - event_ms)
+
+    def is_of(self, reading: Reading) -> bool:
+        """Whether what was read is this version."""
+        return self.raw == reading.body and reading.written_ms in (None, self.noted_ms)
+
     def at(self, now_ms: int, stale_after_ms: int) -> Fresh:
-        """Return the report as it is at `now_ms`, the wall clock in epoch milliseconds."""
+        """Return the report as it is at `now_ms` of the monotonic clock."""
         quiet_ms = self._quiet_ms(now_ms)
-        stale = quiet_ms > stale_after_ms
+        stale = self._is_stale(quiet_ms, stale_after_ms)
         report = self._after(quiet_ms, stale)
         if stale:
             return Fresh(_encode(report), report, True, f'W/"{self._etag}-stale"')
@@ -83,14 +131,14 @@ class Stored:
         age_ms, _ = _ages(self._report)
         ingestion = self._report.get("ingestion")
         status = ingestion.get("status") if isinstance(ingestion, dict) else None
-        if quiet_ms > stale_after_ms:
+        if self._is_stale(quiet_ms, stale_after_ms):
             status = "down"
         return status if isinstance(status, str) else None, age_ms + quiet_ms if age_ms is not None else None
 
     def part_at(self, selection: Selection | None, now_ms: int, stale_after_ms: int) -> dict[str, Any]:
         """Return the part of the report that is asked for, as it is at `now_ms`; all of it for `None`."""
         quiet_ms = self._quiet_ms(now_ms)
-        stale = quiet_ms > stale_after_ms
+        stale = self._is_stale(quiet_ms, stale_after_ms)
         if selection is None or stale:
             report = self._after(quiet_ms, stale)
             return report if selection is None else selection.of(report)
@@ -103,8 +151,10 @@ class Stored:
         return _aged(part, quiet_ms)
 
     def _quiet_ms(self, now_ms: int) -> int:
-        # A worker whose clock is ahead must not make ages negative.
-        return max(0, now_ms - self._updated_at)
+        return max(0, now_ms - self.written_ms)
+
+    def _is_stale(self, quiet_ms: int, stale_after_ms: int) -> bool:
+        return quiet_ms > stale_after_ms or not self.trusted
 
     def _after(self, quiet_ms: int, stale: bool) -> dict[str, Any]:
         report = _aged(self._report, quiet_ms)
@@ -135,6 +185,11 @@ def _ages(report: dict[str, Any]) -> tuple[int | None, int | None]:
     ingestion = report.get("ingestion")
     event_age = ingestion.get("last_event_age_ms") if isinstance(ingestion, dict) else None
     return _count(report.get("data_age_ms")), _count(event_age)
+
+
+def _who(writer: dict[str, Any]) -> tuple[str | None, int | None]:
+    node, epoch = writer.get("nodeId"), writer.get("writerToken")
+    return node if isinstance(node, str) else None, epoch if type(epoch) is int else None
 
 
 def _count(value: object) -> int | None:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Send
 
+from app.undecodable import UNDECODABLE
 from report_server.answers import JSON_TYPE, send_response
 from report_server.calls import Envelope
 
@@ -102,7 +103,7 @@ def _kept(call: Envelope, sent: list[Message]) -> _Kept | None:
         return _Kept(None, typed) if (sent[0]["status"], body) == (202, b"") else None
     try:
         return _Kept(bytes(_decode_result(body).result), typed) if sent[0]["status"] == 200 else None
-    except (msgspec.MsgspecError, ValueError):
+    except UNDECODABLE:
         return None
 
 

@@ -17,6 +17,7 @@ from typing import Final, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from app.symbol_series import MOST_SYMBOLS, SymbolSeries
+from report_server.clocks import Whose
 from report_server.service import Answer, Outcome
 
 Method = Literal["tools/call", "resources/read", "GET"]
@@ -59,6 +60,17 @@ class ReaderMetrics:
             buckets=_BUCKETS_MS,
             registry=self.registry,
         )
+        self.store_went_back = Counter(
+            "context8_mcp_store_went_back_total",
+            "Reports in the store found to be older than what was answered",
+            registry=self.registry,
+        )
+        self._wrong_clocks = Counter(
+            "context8_mcp_wrong_clocks_total",
+            "Reports that showed a clock to be wrong: that of their worker, or this reader's own",
+            ["whose"],
+            registry=self.registry,
+        )
         self._hits = Gauge("context8_mcp_cache_hits", "Reports found", ["symbol"], registry=self.registry)
         self._misses = Gauge(
             "context8_mcp_cache_misses", "Requests without a report", ["symbol"], registry=self.registry
@@ -84,6 +96,10 @@ class ReaderMetrics:
         self._count_cache(answer, started)
         return answer
 
+    def note_wrong_clock(self, whose: Whose) -> None:
+        """Count a report that showed a clock to be wrong."""
+        self._wrong_clocks.labels(whose).inc()
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         oldest = self._now() - FORGET_SEC
@@ -96,7 +112,9 @@ class ReaderMetrics:
         self._series.of(self._misses, _UNKNOWN)
         for labels in _ERRORS.values():
             self._errors.labels(*labels)
-        for reason in ("token", "rate"):
+        for whose in get_args(Whose):
+            self._wrong_clocks.labels(whose)
+        for reason in ("token", "rate", "slow_head", "connections"):
             self.refused.labels(reason)
         outcomes = [*((each.word, str(each.http_status)) for each in Outcome), _CRASHED]
         for method in get_args(Method):

@@ -21,7 +21,7 @@ from app.stores.redis_reader import RedisReportReader
 from report_server.changes import Changes, ChangesBus
 from report_server.guard import RateLimit
 from report_server.metrics import ReaderMetrics
-from report_server.protocol import BoundedHttpProtocol
+from report_server.protocol import MAX_CONNECTIONS, Connections, bounded_by, most_connections
 from report_server.security import transport_security
 from report_server.server import build_app, build_server
 from report_server.service import ReportService
@@ -31,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GRACE_SEC = 1  # for open streams; an answer takes far less
-_MOST_CONNECTIONS = 2000  # beyond that: 503, so that memory has a bound
 # libuv takes one new connection from a listening socket in each turn of its loop. Under load a turn takes 10 ms and
 # more, and the last of 500 callers waited seconds to be let in. The same socket several times is let in as often.
 _ACCEPTS_A_TURN = 32
@@ -51,22 +50,21 @@ def serve_http(settings: Settings, host: str, port: int, allowed_hosts: Sequence
     """
     tokens = Tokens(Path(settings.reader_tokens_file)) if settings.reader_tokens_file else None
     rate = RateLimit(settings.reader_rate_limit) if settings.reader_rate_limit else None
-    parts = _wire(settings)
-    app = build_app(
-        parts.service, ReaderMetrics(), transport_security(host, allowed_hosts), parts.changes, tokens=tokens, rate=rate
-    )
+    parts, metrics, connections = _wire(settings), ReaderMetrics(), Connections(most_connections())
+    connections.on_closed = lambda why: metrics.refused.labels(why).inc()
+    security = transport_security(host, allowed_hosts)
+    app = build_app(parts.service, metrics, security, parts.changes, tokens=tokens, rate=rate)
     # log_config=None leaves logging to the process; a line for each request would cost more than the request.
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=BoundedHttpProtocol,
+        http=bounded_by(connections),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         proxy_headers=False,  # whoever connects could name any address, and so escape the rate limit
         server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SEC,
     )
     server = uvicorn.Server(config)
@@ -141,9 +139,11 @@ def _wire(settings: Settings) -> _Parts:
         settings.redis_url,
         password=settings.redis_password,
         ca_file=settings.redis_ca_file,
+        sentinel_password=settings.redis_sentinel_password,
+        prefix=settings.redis_prefix,
         timeout_sec=timeout_sec,
     )
-    service = ReportService(store, timeout_sec, settings.stale_after_ms)
+    service = ReportService(store, timeout_sec, settings.stale_after_ms, forget_sec=settings.cache_ttl_sec)
     service.traces = traces.for_reader(settings, store.traces)
     return _Parts(store, service, Changes(store.changes))
 
@@ -152,7 +152,7 @@ def _listen(host: str, port: int) -> socket.socket:
     # Bound here rather than by uvicorn, which reports a taken port with a log record and exit code 1.
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=_MOST_CONNECTIONS)
+        return socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)
     except OSError as error:
         # create_server adds the address to the system's words; an unknown name has a negative number.
         number = error.errno or 0

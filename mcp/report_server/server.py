@@ -58,6 +58,8 @@ def build_server(
     With a `bus` of `ResourceUpdated` events, clients may listen to changes of `report://SYMBOL`; those that speak an
     older protocol only where the server has `one_client`, as over stdio.
     """
+    service.newest.on_fall = metrics.store_went_back.inc
+    service.clocks.on_wrong = metrics.note_wrong_clock
     subscriptions = [LegacySubscriptions(bus)] if bus is not None and one_client else []
     server: MCPServer = MCPServer(
         name=NAME,

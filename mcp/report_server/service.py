@@ -5,24 +5,26 @@ forget a case. A whole report travels as the bytes that a worker wrote, with its
 answer (`freshness`); only what is cut down (`selection`) or stale is encoded anew.
 
 Nothing is cached: each answer rests on a read that began after the question (`app/stores/shared_reads`). What is kept
-of a report is its decoded form, used again while the store gives the same bytes.
+of a report is its decoded form, used again while the store gives the same bytes, or older ones (`newest`).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from app.microstructure.events import is_symbol
-from app.stores.base import StoreUnavailableError
+from app.stores.base import Reading, StoreUnavailableError
 from app.stores.shared_reads import PROBE, SharedReads
 from report_server import metric_docs
 from report_server.arguments import SymbolsError, checked_symbols, refusal
+from report_server.clocks import Clocks
 from report_server.freshness import Stored
+from report_server.newest import Newest
 from report_server.selection import Selection, SelectionError, selection
 from report_server.shared_call import SharedCall
 from report_server.symbol_list import SymbolList
@@ -36,6 +38,8 @@ _log = logging.getLogger(__name__)
 _STORE_SHARE: Final = 0.8
 # A store that comes and goes under load would otherwise write two lines for each call.
 _LOG_PAUSE_SEC: Final = 5.0
+# Kinds of trouble whose lines name servers, which is not for everybody who may see /health.
+_WITH_ADDRESSES: Final = ("unavailable", "no_master")
 _MOST_KEPT: Final = 512
 _MOST_SEVERAL: Final = 32  # each holds up to fifty reports
 
@@ -43,8 +47,8 @@ _MOST_SEVERAL: Final = 32  # each holds up to fifty reports
 class ReportSource(Protocol):
     """The half of a report store that a reader may use. Both may raise `StoreUnavailableError`."""
 
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
-        """Return the newest report of each symbol, `None` where there is none."""
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
+        """Return the newest report of each symbol with its times, `None` where there is none."""
 
     async def symbols(self, limit: int) -> list[str]:
         """Return symbols that have a report, sorted, at most `limit`."""
@@ -95,8 +99,14 @@ class StoreCheck(msgspec.Struct, frozen=True):
 class ReportService:
     """Answers requests from `source`, each within `timeout_sec`.
 
+    A report counts as stale after `stale_after_ms`; what was answered counts for `forget_sec` against a store that has
+    gone back, see `Newest`.
+
     Attributes:
         traces: what traces answers of `get_report`, `None` where traces are off.
+        clocks: when reports were written, and whose clock is wrong.
+        newest: what was answered last of each report.
+        trouble: why the store did not answer the last time, `None` if it did.
     """
 
     def __init__(
@@ -105,19 +115,23 @@ class ReportService:
         timeout_sec: float,
         stale_after_ms: int,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        *,
+        forget_sec: float = 300.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.traces: ReaderTraces | None = None
-        self._reads = SharedReads(source.read_many, timeout_sec * _STORE_SHARE)
+        self._reads = SharedReads(source.readings, timeout_sec * _STORE_SHARE)
         self._symbols = SymbolList(source.symbols)
         self._listing = SharedCall(self._list)
         self._stale_after_ms = stale_after_ms
-        self._wall_ms = wall_ms
         self.timeout_sec = timeout_sec
         self.away = f"the report store is away or did not answer within {timeout_sec * 1000:.0f} ms; try again"
-        self._kept: dict[str, Stored] = {}
+        self.clocks = Clocks(monotonic, wall_ms)
+        self.newest = Newest(stale_after_ms / 1000, forget_sec, self.clocks)
         # Callers of the same millisecond get the same answer: a hundred of them make one.
         self._last: dict[str, tuple[Stored, int, Answer]] = {}
         self._last_several: dict[tuple[tuple[str, ...], Selection | None], tuple[int, list[bytes | None], Answer]] = {}
+        self.trouble: str | None = None
         self._reachable = True
         self._log_after = 0.0
 
@@ -128,17 +142,17 @@ class ReportService:
         try:
             chosen = selection(detail, fields)
             began_ns = time.time_ns() if self.traces is not None else 0
-            raw = await self._reads.read(symbol)
+            reading = await self._reads.read(symbol)
         except SelectionError as error:
             return _failed(Outcome.INVALID, symbol, str(error))
         except StoreUnavailableError as error:
             return self._unavailable(symbol, error)
         self._note_reachable(True, "")
-        if raw is None:
+        if reading is None:
             self._last.pop(symbol, None)
             return Answer(Outcome.ABSENT, b"null", symbol=symbol)
         try:
-            whole = self._whole(symbol, raw)
+            whole = self._whole(symbol, reading)
         except ValueError:
             return self._corrupt(symbol)
         if self.traces is not None:
@@ -154,19 +168,20 @@ class ReportService:
         try:
             wanted = checked_symbols(symbols)
             chosen = selection(detail or "summary", fields)
-            bodies = await self._reads.read_all(wanted)
+            readings = await self._reads.read_all(wanted)
         except (SelectionError, SymbolsError) as error:
             return _failed(Outcome.INVALID, None, str(error))
         except StoreUnavailableError as error:
             return self._unavailable(None, error)
         self._note_reachable(True, "")
-        now_ms, asked = self._wall_ms(), (tuple(wanted), chosen)
+        now_ms, asked = self.clocks.now_ms(), (tuple(wanted), chosen)
+        bodies = [reading.body if reading is not None else None for reading in readings]
         if (last := self._last_several.get(asked)) is not None and last[:2] == (now_ms, bodies):
             return last[2]
         reports: dict[str, Any] = {}
-        for symbol, raw in zip(wanted, bodies, strict=True):
+        for symbol, reading in zip(wanted, readings, strict=True):
             try:
-                stored = self._stored(symbol, raw) if raw is not None else None
+                stored = self.newest.of(symbol, reading) if reading is not None else None
             except ValueError:
                 return self._corrupt(symbol)
             reports[symbol] = stored and stored.part_at(chosen, now_ms, self._stale_after_ms)
@@ -186,21 +201,21 @@ class ReportService:
 
     async def _list(self) -> Answer:
         try:
-            if self._reads.down is not None:
-                raise StoreUnavailableError(self._reads.down)
+            if (down := self._reads.down) is not None:
+                raise down
             async with asyncio.timeout(self.timeout_sec * _STORE_SHARE):
                 names = await self._symbols.get()
-                bodies = await self._reads.read_all(names)
+                readings = await self._reads.read_all(names)
         except (StoreUnavailableError, TimeoutError) as error:
             return self._unavailable(None, error)
         self._note_reachable(True, "")
-        now_ms = self._wall_ms()
+        now_ms = self.clocks.now_ms()
         listed = []
-        for symbol, raw in zip(names, bodies, strict=True):
-            if raw is None:
+        for symbol, reading in zip(names, readings, strict=True):
+            if reading is None:
                 continue
             try:
-                status, age_ms = self._stored(symbol, raw).state_at(now_ms, self._stale_after_ms)
+                status, age_ms = self.newest.of(symbol, reading).state_at(now_ms, self._stale_after_ms)
             except ValueError:
                 _log.error("report:%s in the store is not a JSON object", symbol)
                 continue
@@ -223,33 +238,26 @@ class ReportService:
             await self._reads.read(PROBE)
             self._note_reachable(True, "")
         except StoreUnavailableError as unavailable:
-            error = self._unavailable(None, unavailable).error
+            away = self._unavailable(None, unavailable).error
+            error = away if unavailable.kind in _WITH_ADDRESSES else self.trouble
         return StoreCheck(round((time.perf_counter() - started) * 1000, 3), error)
 
     async def close(self) -> None:
         """Give up what is under way."""
         await self._reads.close()
 
-    def _whole(self, symbol: str, raw: bytes) -> Answer:
-        now_ms = self._wall_ms()
+    def _whole(self, symbol: str, reading: Reading) -> Answer:
+        now_ms = self.clocks.now_ms()
         last = self._last.get(symbol)
-        if last is not None and last[1] == now_ms and last[0].raw == raw:
+        stored = self.newest.of(symbol, reading)
+        if last is not None and last[1] == now_ms and last[0] is stored:
             return last[2]
-        stored = self._stored(symbol, raw)
         fresh = stored.at(now_ms, self._stale_after_ms)
         answer = Answer(Outcome.FOUND, fresh.body, fresh.report, symbol=symbol, etag=fresh.etag, age_ms=fresh.age_ms)
         if len(self._last) >= _MOST_KEPT:
             self._last.clear()
         self._last[symbol] = (stored, now_ms, answer)
         return answer
-
-    def _stored(self, symbol: str, raw: bytes) -> Stored:
-        stored = self._kept.get(symbol)
-        if stored is None or stored.raw != raw:
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            stored = self._kept[symbol] = Stored(raw)
-        return stored
 
     def _unavailable(self, symbol: str | None, error: Exception) -> Answer:
         self._note_reachable(False, str(error) or "no answer in time")
@@ -260,6 +268,7 @@ class ReportService:
         return _failed(Outcome.CORRUPT, symbol, f"the stored report of {symbol} is not a JSON object")
 
     def _note_reachable(self, reachable: bool, why: str) -> None:
+        self.trouble = None if reachable else why
         if reachable is self._reachable:
             return
         now = time.monotonic()

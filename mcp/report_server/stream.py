@@ -12,6 +12,7 @@ versions, never the newest one, and holds no memory: what is pending is a set of
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -23,6 +24,7 @@ from report_server.selection import selection
 from report_server.service import Answer, Outcome, ReportService
 
 MOST_STREAMS: Final = 256
+MOST_OF_A_CLIENT: Final = 128
 _LOOK_SEC: Final = 1.0
 _SIGN_OF_LIFE: Final = b": \n\n"
 _RETRY: Final = b"retry: 1000\n\n"
@@ -40,21 +42,26 @@ class ReportStreams:
         self._changes = changes
         self._gauge = gauge
         self._open = 0
+        self._of_clients: Counter[str] = Counter()
 
-    def open(self, symbols: object, detail: object = None, fields: object = None) -> AsyncIterator[bytes]:
-        """Return the stream of these symbols.
+    def open(
+        self, symbols: object, detail: object = None, fields: object = None, client: str = ""
+    ) -> AsyncIterator[bytes]:
+        """Return the stream of these symbols for `client`, the holder of a token or an address.
 
         Raises:
             ValueError: the arguments are not what is allowed; one line says what is.
-            TooManyStreamsError: this reader has as many streams as it may.
+            TooManyStreamsError: this reader, or this client, has as many streams as it may.
         """
         wanted = checked_symbols(symbols)
         selection(detail, fields)
         if self._open >= MOST_STREAMS:
             raise TooManyStreamsError(f"this reader has {MOST_STREAMS} streams open, as many as it may")
-        return self._events(wanted, detail, fields)
+        if self._of_clients[client] >= MOST_OF_A_CLIENT:
+            raise TooManyStreamsError(f"you have {MOST_OF_A_CLIENT} streams open, as many as a client may")
+        return self._events(wanted, detail, fields, client)
 
-    async def _events(self, symbols: list[str], detail: object, fields: object) -> AsyncIterator[bytes]:
+    async def _events(self, symbols: list[str], detail: object, fields: object, client: str) -> AsyncIterator[bytes]:
         wanted, pending, sent = set(symbols), set(symbols), dict[str, str]()
         wake = asyncio.Event()
 
@@ -63,7 +70,7 @@ class ReportStreams:
             if pending:
                 wake.set()
 
-        self._count(1)
+        self._count(client, 1)
         unsubscribe = self._changes.subscribe(changed)
         try:
             yield _RETRY
@@ -80,11 +87,14 @@ class ReportStreams:
                 if not await _woken(wake):
                     pending |= wanted
         finally:
-            self._count(-1)
+            self._count(client, -1)
             unsubscribe()
 
-    def _count(self, change: int) -> None:
+    def _count(self, client: str, change: int) -> None:
         self._open += change
+        self._of_clients[client] += change
+        if not self._of_clients[client]:
+            del self._of_clients[client]
         if self._gauge is not None:
             self._gauge.set(self._open)
 

@@ -4,11 +4,10 @@ from collections.abc import Collection, Iterable, Mapping
 import pytest
 
 from agents.checkpoints import Checkpoints
-from agents.owned import Owned, OwnedSymbol, PartitionProgress
-from app.microstructure.compact import join
-from app.microstructure.engine import EngineParams, SymbolEngine
+from agents.owned import OWNER, Owned, OwnedSymbol, PartitionProgress
+from app.microstructure.engine import STATE_VERSION, EngineParams, SymbolEngine
 from support.markets import trade
-from tables.parts import Key, newest
+from tables.records import COVERAGE_KEY, Key, SymbolRecords, read
 
 
 class SlowTable:
@@ -17,25 +16,36 @@ class SlowTable:
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
         self.sends: list[asyncio.Future[None]] = []
+        self.refuses_deletes = False
 
     def write(self, _: int, values: Mapping[bytes, bytes]) -> asyncio.Future[None]:
         self.values.update(values)
-        return self._send()
+        return _done() if COVERAGE_KEY in values else self._send()
 
     def delete(self, _: int, keys: Iterable[bytes]) -> asyncio.Future[None]:
         for key in keys:
             del self.values[key]
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+        if self.refuses_deletes:
+            raise OSError("broker away")
+        return _done()
 
     def offset(self) -> int:
-        found = newest(self.values.items())["BTCUSDT"]
-        return join(found.head, found.parts).offset
+        """The offset of the newest snapshot."""
+        return self.read().candidates[0].offset
+
+    def read(self) -> SymbolRecords:
+        """What a next owner finds."""
+        return read(self.values.items(), STATE_VERSION, None)["BTCUSDT"]
 
     def _send(self) -> asyncio.Future[None]:
         self.sends.append(asyncio.get_running_loop().create_future())
         return self.sends[-1]
+
+
+def _done() -> asyncio.Future[None]:
+    done = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
 
 
 class Setting:
@@ -50,7 +60,7 @@ class Setting:
         self.commits: list[Mapping[int, int]] = []
         self.confirmed: list[set[int]] = []
         self.is_ours = True
-        self.checkpoints = Checkpoints(self.owned, self.table, self._commit)
+        self.checkpoints = Checkpoints(self.owned, self.table, self._commit, coverage_sec=0.0)
 
     async def _commit(self, offsets: Mapping[int, int], confirm: Collection[int]) -> bool:
         self.commits.append(offsets)
@@ -59,7 +69,7 @@ class Setting:
 
     def apply(self, offset: int) -> None:
         self.symbol.engine.apply(trade(offset), offset)
-        self.symbol.applied(offset, 0)
+        self.symbol.applied(offset)
         self.owned.partitions[0].position = offset
 
     async def sending(self) -> None:
@@ -106,7 +116,7 @@ async def test_a_snapshot_that_fails_commits_nothing_and_is_taken_again(setting:
     running = asyncio.create_task(setting.checkpoints.run())
     await setting.acknowledge(OSError("broker away"))
     await running
-    assert setting.commits == [{0: 0}]
+    assert setting.commits == [{0: 0}], "nothing is covered"
     again = asyncio.create_task(setting.checkpoints.run())
     await setting.acknowledge()
     await again
@@ -114,19 +124,72 @@ async def test_a_snapshot_that_fails_commits_nothing_and_is_taken_again(setting:
 
 
 async def test_what_others_left_is_deleted_once_our_first_snapshot_is_safe(setting: Setting) -> None:
-    older = [Key("BTCUSDT", 1).encode(), Key("BTCUSDT", 2).encode(), Key("BTCUSDT", 2, 7).encode()]
+    older = {
+        Key("BTCUSDT", 1, "other").encode(),
+        Key("BTCUSDT", 2, "other").encode(),
+        Key("BTCUSDT", 2, "other", 7).encode(),
+    }
     setting.table.values = dict.fromkeys(older, b"")
-    setting.symbol.stale_keys = list(older)
+    setting.symbol.stale_keys = set(older)
     running = asyncio.create_task(setting.checkpoints.run())
     await setting.sending()
-    assert set(older) < set(setting.table.values), "nothing is deleted before"
+    assert older < set(setting.table.values), "nothing is deleted before"
     await setting.acknowledge()
     await running
-    assert {Key.decode(key).epoch for key in setting.table.values} == {3}
+    assert setting.table.values.keys() == {Key("BTCUSDT", 3, OWNER).encode(), COVERAGE_KEY}
 
 
-async def test_after_a_failure_every_part_is_written_again(setting: Setting) -> None:
-    """The changelog may have lost what the database has."""
+async def test_what_could_not_be_deleted_is_deleted_later(setting: Setting) -> None:
+    setting.table.values = {Key("BTCUSDT", 1, "other").encode(): b""}
+    setting.symbol.stale_keys = {Key("BTCUSDT", 1, "other").encode()}
+    setting.table.refuses_deletes = True
+    for _ in range(2):
+        running = asyncio.create_task(setting.checkpoints.run())
+        await setting.acknowledge()
+        await running
+        assert bool(setting.symbol.stale_keys) is setting.table.refuses_deletes
+        setting.table.values.setdefault(Key("BTCUSDT", 1, "other").encode(), b"")
+        setting.table.refuses_deletes = False
+        setting.apply(2)
+
+
+async def test_after_a_new_epoch_the_snapshot_of_the_old_one_goes(setting: Setting) -> None:
+    for epoch in (3, 4):
+        setting.symbol.epoch = epoch
+        running = asyncio.create_task(setting.checkpoints.run())
+        await setting.acknowledge()
+        await running
+        assert {Key.decode(key).epoch for key in setting.table.values if key != COVERAGE_KEY} == {epoch}
+        setting.symbol.renew()
+        setting.apply(epoch)
+
+
+async def test_the_table_is_told_how_far_its_snapshots_cover_the_partition(setting: Setting) -> None:
+    """Events of others came since: a next owner must not read them again for a symbol that is quiet."""
+    setting.owned.partitions[0].position = 90
+    running = asyncio.create_task(setting.checkpoints.run())
+    await setting.acknowledge()
+    await running
+    (found,) = setting.table.read().candidates
+    assert (found.offset, found.covers) == (1, 90)
+    assert not setting.table.read().missing
+    del setting.table.values[Key("BTCUSDT", 3, OWNER).encode()]
+    assert setting.table.read().missing, "what was written is not there"
+
+
+async def test_a_snapshot_that_fails_is_remembered_until_one_succeeds(setting: Setting) -> None:
+    running = asyncio.create_task(setting.checkpoints.run())
+    await setting.acknowledge(OSError("broker away"))
+    await running
+    assert setting.symbol.failing_since is not None
+    again = asyncio.create_task(setting.checkpoints.run())
+    await setting.acknowledge()
+    await again
+    assert setting.symbol.failing_since is None
+
+
+async def test_after_a_failure_the_state_is_written_again(setting: Setting) -> None:
+    """The changelog may have lost what was sent."""
     running = asyncio.create_task(setting.checkpoints.run())
     await setting.acknowledge(OSError("broker away"))
     await running
@@ -138,7 +201,7 @@ async def test_after_a_failure_every_part_is_written_again(setting: Setting) -> 
     assert setting.table.offset() == 2
 
 
-async def test_a_checkpoint_that_is_given_up_leaves_no_trust_in_its_parts(setting: Setting) -> None:
+async def test_a_checkpoint_that_is_given_up_is_taken_again(setting: Setting) -> None:
     running = asyncio.create_task(setting.checkpoints.hand_over())
     await setting.sending()
     running.cancel()
@@ -167,7 +230,7 @@ async def test_symbols_take_turns_and_those_that_wait_longest_go_first(setting: 
     for name in ("AAAUSDT", "BBBUSDT", "CCCUSDT"):
         symbol = OwnedSymbol(SymbolEngine(name, EngineParams()), 0, epoch=1)
         symbol.engine.apply(trade(1, symbol=name), 1)
-        symbol.applied(1, 0)
+        symbol.applied(1)
         setting.owned.symbols[name] = symbol
     written: list[set[str]] = []
     for _ in range(2):
@@ -177,7 +240,7 @@ async def test_symbols_take_turns_and_those_that_wait_longest_go_first(setting: 
             if setting.table.sends:
                 await setting.acknowledge()
             await asyncio.sleep(0)
-        written.append({Key.decode(key).symbol for key in setting.table.values.keys() - before})
+        written.append({Key.decode(key).symbol for key in setting.table.values.keys() - before - {COVERAGE_KEY}})
     assert written == [{"BTCUSDT", "AAAUSDT"}, {"BBBUSDT", "CCCUSDT"}]
 
 

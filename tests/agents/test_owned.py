@@ -22,23 +22,26 @@ def test_a_symbol_without_an_epoch_is_not_saved_and_holds_commits_back() -> None
     owned = Owned()
     owned.partitions[0] = PartitionProgress(position=9)
     owned.symbols["BTCUSDT"] = symbol = owned_symbol("BTCUSDT", epoch=None)
-    symbol.applied(4, 0)
+    symbol.applied(4)
     assert not symbol.needs_snapshot
     assert owned.committable() == {0: 4}
 
 
 def test_a_fenced_symbol_is_not_saved_and_holds_commits_back() -> None:
     symbol = owned_symbol("BTCUSDT")
-    symbol.applied(4, 0)
+    symbol.applied(4)
     symbol.fenced = True
     assert not symbol.needs_snapshot
 
 
 def test_a_new_epoch_is_saved_even_if_nothing_happened_since() -> None:
     symbol = OwnedSymbol(SymbolEngine("BTCUSDT", EngineParams()), partition=0, epoch=2)
+    assert not symbol.needs_snapshot, "there is no state yet"
+    symbol.engine.offset = 7
     assert symbol.needs_snapshot
     symbol.snapshot_taken()
-    symbol.snapshot_acknowledged()
+    symbol.snapshot_acknowledged(7, 8)
+    assert (symbol.saved, symbol.covered) == (7, 8)
     assert not symbol.needs_snapshot
 
 
@@ -66,7 +69,7 @@ class CommitPromise(RuleBasedStateMachine):
         offset = self.progress.position + 1
         if name not in self.owned.symbols:
             self.owned.symbols[name] = owned_symbol(name)
-        self.owned.symbols[name].applied(offset, 0)
+        self.owned.symbols[name].applied(offset)
         self.applied[name].append(offset)
         self.progress.position = offset
 
@@ -101,7 +104,7 @@ class CommitPromise(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.on_its_way)))
         covered = self.on_its_way.pop(name)
         if not lost:
-            self.owned.symbols[name].snapshot_acknowledged()
+            self.owned.symbols[name].snapshot_acknowledged(covered[-1] if covered else -1, -1)
             self.durable.update(covered)
 
     @invariant()

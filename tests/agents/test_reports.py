@@ -1,9 +1,12 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from agents.owned import Owned, OwnedSymbol
+from agents.ownership import Ownership
 from agents.reports import Reports
+from app.microstructure import rfc3339
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.stores.base import Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
@@ -18,7 +21,13 @@ class Setting:
         self.monotonic = 100 * SECOND
         self.store = MemoryReportStore(300, now=lambda: 0.0)
         self.owned = Owned()
-        self.reports = Reports(self.owned, self.store, "node-1", lambda: self.monotonic, lambda: START + 5 * SECOND)
+        self.wall = START + 5 * SECOND
+        self.reports = Reports(self.owned, self.store, "node-1", lambda: self.monotonic, lambda: self.wall)
+
+    async def report(self) -> dict[str, Any]:
+        """Return the next report of BTCUSDT."""
+        await self.reports.run()
+        return validate_report(await self.store.read("BTCUSDT") or b"")
 
     def add(self, name: str, epoch: int | None = 1, events: int = 1) -> OwnedSymbol:
         symbol = OwnedSymbol(SymbolEngine(name, EngineParams()), partition=2, epoch=epoch, arrived_ns=self.monotonic)
@@ -50,6 +59,60 @@ async def test_ingestion_ages_by_the_monotonic_clock_alone(setting: Setting) -> 
     await setting.reports.run()
     report = validate_report(await setting.store.read("BTCUSDT") or b"")
     assert (report["ingestion"]["status"], report["ingestion"]["last_event_age_ms"]) == ("degraded", 3000)
+
+
+async def test_the_time_of_a_symbols_reports_never_falls_and_ages_go_by_the_clock_as_it_is(setting: Setting) -> None:
+    setting.add("BTCUSDT")
+    times, ages = [], []
+    for sec in (5, 6, 4, -3600, 6, 7, 3600, 3601):
+        setting.wall = START + sec * SECOND
+        report = await setting.report()
+        assert report["generated_at"] == rfc3339.format_nanos(report["updatedAt"] * 10**6)
+        times.append(report["updatedAt"] - START // 10**6)
+        ages.append(report["data_age_ms"])
+    assert times == [5000, 6000, 6000, 6000, 6000, 7000, 3_600_000, 3_601_000]
+    assert ages == [5000, 6000, 4000, 0, 6000, 7000, 3_600_000, 3_601_000]
+
+
+async def test_each_symbol_has_a_time_of_its_own(setting: Setting) -> None:
+    setting.add("BTCUSDT").updated_ns = START + 9 * SECOND
+    setting.add("ETHUSDT")
+    assert (await setting.report())["updatedAt"] == (START + 9 * SECOND) // 10**6
+    other = validate_report(await setting.store.read("ETHUSDT") or b"")
+    assert other["updatedAt"] == (START + 5 * SECOND) // 10**6
+
+
+@pytest.mark.parametrize(
+    ("ahead_sec", "falls"), [(-3600, False), (-5, False), (0, False), (5, False), (60, False), (61, True), (3600, True)]
+)
+async def test_a_successor_whose_clock_is_behind_goes_on_from_the_time_of_the_last_report(
+    setting: Setting, ahead_sec: int, falls: bool
+) -> None:
+    """Two workers with clocks of their own; the first is `ahead_sec` ahead of the second."""
+    setting.add("BTCUSDT", epoch=(await setting.store.take_epochs({"BTCUSDT": 0}))["BTCUSDT"])
+    setting.wall += ahead_sec * SECOND
+    before = await setting.report()
+    second = Setting()
+    second.store = setting.store
+    second.reports = Reports(second.owned, second.store, "node-2", lambda: second.monotonic, lambda: second.wall)
+    symbol = second.add("BTCUSDT", epoch=None)
+    ownership = Ownership(
+        second.owned, EngineParams(), lambda *_: {}, recorded, second.store, wall_ns=lambda: second.wall
+    )
+
+    await ownership.take_epochs()
+    after = await second.report()
+
+    assert (symbol.epoch, after["writer"]["nodeId"]) == (2, "node-2")
+    assert (after["updatedAt"] < before["updatedAt"]) is falls
+    assert after["updatedAt"] == (second.wall if falls else max(setting.wall, second.wall)) // 10**6
+    assert after["data_age_ms"] == 5000, "the age is by the second worker's own clock"
+    second.wall += 90 * SECOND
+    assert (await second.report())["updatedAt"] == max(second.wall, symbol.updated_ns) // 10**6
+
+
+async def recorded(partition: int, values: Mapping[bytes, bytes]) -> None:
+    """Take what goes into the table."""
 
 
 async def test_a_refused_report_fences_the_symbol_at_once(setting: Setting) -> None:

@@ -17,12 +17,13 @@ from agents.checkpoints import Checkpoints
 from agents.intake import Intake
 from agents.owned import Owned
 from agents.ownership import Ownership
+from agents.restoring import PartitionLog
 from app.membership import Membership
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.stores.memory import MemoryReportStore
 from support.markets import START, trade
-from support.records import event_bytes, record
-from tables.parts import Found, newest
+from support.records import Steps, event_bytes, record
+from tables.records import SymbolRecords, read
 
 PARAMS = EngineParams()
 SYMBOLS = ("AAAUSDT", "BBBUSDT")
@@ -44,7 +45,7 @@ class Cluster:
     def __init__(self) -> None:
         self.table: dict[bytes, bytes] = {}
         self.store = MemoryReportStore(300, now=lambda: 0.0)
-        self.commit = 0
+        self.commit: int | None = None
         self.generation = 0
         self.owner: Membership | None = None
         self.log_end = 1
@@ -61,19 +62,19 @@ class Worker:
 
     def start(self) -> None:
         self.lives += 1
-        self.owned = Owned()
+        self.owned = Owned(self.name + str(self.lives))
         self.position = 0
         self.unsent: list[tuple[bytes, bytes | None]] = []
         self.ownership = Ownership(self.owned, PARAMS, self.load, self.write, self.cluster.store)
-        self.checkpoints = Checkpoints(self.owned, self, self.take_commit)
-        self.intake = Intake(self.owned, PARAMS, 1, lambda *_: None)
+        self.checkpoints = Checkpoints(self.owned, self, self.take_commit, coverage_sec=0.0)
+        self.intake = Intake(self.owned, PARAMS, 1, lambda *_: None, Steps())
 
     @property
     def member_id(self) -> str:
         return f"{self.name}/{self.lives}"
 
-    def load(self, _: int, end: int | None) -> dict[str, Found]:
-        return newest(self.cluster.table.items(), end)
+    def load(self, _: int, version: int, log: str | None) -> dict[str, SymbolRecords]:
+        return read(self.cluster.table.items(), version, log)
 
     async def write(self, _: int, values: Mapping[bytes, bytes]) -> None:
         self.cluster.table.update(values)
@@ -85,8 +86,9 @@ class Worker:
     async def take_commit(self, offsets: Mapping[int, int], confirm: Collection[int]) -> bool:
         if self.owned.membership is None or self.owned.membership != self.cluster.owner:
             return False
-        if confirm or offsets[0] > self.cluster.commit:
-            self.cluster.commit = max(self.cluster.commit, offsets[0])
+        committed = self.cluster.commit or 0
+        if confirm or offsets[0] > committed:
+            self.cluster.commit = max(committed, offsets[0])
             return True
         return False
 
@@ -99,10 +101,13 @@ class Worker:
             self.position += len(batch)
 
     def take_over(self) -> None:
-        """What a rebalance does: assign, then seek to the committed offset."""
+        """What a rebalance does: assign, then seek to where the states go on."""
         assert self.cluster.owner is not None
-        self.ownership.assign([0], self.cluster.owner, {0: self.cluster.log_end})
-        self.position = self.cluster.commit
+        self.go_on_as(self.cluster.owner)
+
+    def go_on_as(self, membership: Membership) -> None:
+        here = PartitionLog("log", 0, self.cluster.log_end, self.cluster.commit)
+        self.position = self.ownership.assign({0: here}, membership)[0]
 
 
 class Takeovers(RuleBasedStateMachine):
@@ -149,6 +154,14 @@ class Takeovers(RuleBasedStateMachine):
         self.takes_a_checkpoint(which)
         self.processes(which, more)
 
+    @rule(which=st.integers(0, 1), counts=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    def saves_nothing_yet(self, which: int, counts: list[int]) -> None:
+        """Batches in which symbols appear one after the other, and epochs before any snapshot."""
+        for count in counts:
+            self.events_come(count)
+            self.processes(which, count)
+        self.takes_epochs(which)
+
     @rule(which=st.integers(0, 1))
     def dies_and_starts_again(self, which: int) -> None:
         self.workers[which].start()
@@ -171,12 +184,11 @@ class Takeovers(RuleBasedStateMachine):
         """Whoever restores now and reads on from the committed offset has seen every event, each once."""
         if not hasattr(self, "cluster"):
             return
-        heir = Worker("heir", self.cluster)
-        heir.ownership.assign([0], Membership("heir", 10_000), {0: self.cluster.log_end})
-        heir.position = self.cluster.commit
-        heir.process(len(LOG))
+        successor = Worker("successor", self.cluster)
+        successor.go_on_as(Membership("successor", 10_000))
+        successor.process(len(LOG))
         for symbol, state in expected(self.cluster.log_end).items():
-            assert heir.owned.symbols[symbol].engine.snapshot() == state
+            assert successor.owned.symbols[symbol].engine.snapshot() == state
 
     @invariant()
     def the_owner_is_right_as_far_as_it_has_come(self) -> None:
@@ -187,10 +199,25 @@ class Takeovers(RuleBasedStateMachine):
                 if (offset := symbol.engine.offset) >= 0:
                     assert symbol.engine.snapshot() == expected(offset + 1)[name]
 
+    def lose_any_record_of_the_table(self) -> None:
+        """What a snapshot is missing, the log still has."""
+        for key in self.cluster.table:
+            poorer = Cluster()
+            poorer.table = {each: value for each, value in self.cluster.table.items() if each != key}
+            poorer.log_end, poorer.commit = self.cluster.log_end, self.cluster.commit
+            successor = Worker("successor", poorer)
+            successor.go_on_as(Membership("successor", 10_000))
+            successor.process(len(LOG))
+            for symbol, state in expected(self.cluster.log_end).items():
+                held = successor.owned.symbols.get(symbol)
+                assert held is not None
+                assert held.engine.snapshot() == state or held.engine.hole is not None, "or it is said"
+
     def teardown(self) -> None:
         """Left alone, the owner has all of it, and every symbol under an epoch that is its own."""
         if not hasattr(self, "cluster"):
             return
+        self.lose_any_record_of_the_table()
         self.group_gives_the_partition_to(0, expelled=True)
         owner = self.workers[0]
         owner.process(len(LOG))
@@ -216,4 +243,4 @@ def expected(end: int) -> dict[str, bytes]:
 
 
 TestTakeovers = Takeovers.TestCase
-TestTakeovers.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestTakeovers.settings = settings(max_examples=100, stateful_step_count=30)

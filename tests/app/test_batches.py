@@ -1,17 +1,15 @@
 import dataclasses
-from collections import defaultdict
 
 import msgspec
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
-from hypothesis import given
-from hypothesis import strategies as st
 
+from app import aiokafka_cures
 from app.batches import Record, RecordBatch, fold
 from support.records import record
 
-EVENTS, CHANGELOG, OTHER = TP("events", 0), TP("log", 0), TP("other", 0)
+EVENTS, OTHER = TP("events", 0), TP("other", 0)
 
 
 def records(keys: list[bytes]) -> list[object]:
@@ -19,7 +17,7 @@ def records(keys: list[bytes]) -> list[object]:
 
 
 def folded(fetched: dict[TP, list[object]]) -> dict[TP, list[object]]:
-    return dict(fold(fetched, frozenset({"events"}), frozenset({"log"})))
+    return dict(fold(fetched, frozenset({"events"})))
 
 
 def test_a_record_has_the_fields_of_aiokafkas_own_in_their_order() -> None:
@@ -27,9 +25,8 @@ def test_a_record_has_the_fields_of_aiokafkas_own_in_their_order() -> None:
     assert [field.name for field in msgspec.structs.fields(Record)] == theirs
 
 
-def test_aiokafka_makes_our_records_once_the_transport_is_there() -> None:
-    import app.transport  # noqa: F401
-
+def test_aiokafka_makes_our_records_once_it_is_told_to() -> None:
+    aiokafka_cures.install()
     assert fetcher.ConsumerRecord is Record
 
 
@@ -43,13 +40,3 @@ def test_a_batched_topic_gives_one_item_that_carries_all_and_the_last_offset() -
 def test_other_topics_are_left_alone_and_empty_fetches_left_out() -> None:
     fetched = records([b"A", b"A"])
     assert folded({OTHER: fetched, EVENTS: []}) == {OTHER: fetched}
-
-
-@given(st.lists(st.sampled_from([b"A", b"B", b"C"])))
-def test_a_changelog_keeps_the_last_record_of_each_key_in_order(keys: list[bytes]) -> None:
-    fetched = records(keys)
-    kept = folded({CHANGELOG: fetched}).get(CHANGELOG, [])
-    last: dict[bytes, int] = defaultdict(int)
-    for offset, key in enumerate(keys):
-        last[key] = offset
-    assert [each.offset for each in kept] == sorted(last.values())  # type: ignore[attr-defined]

@@ -46,6 +46,8 @@ def test_an_empty_variable_means_the_default() -> None:
         ("TIMEOUT_MS", "150.5", "a whole number from 10 to 60000"),
         ("READER_PORT", "70000", "a whole number from 1 to 65535"),
         ("FAST_CYCLE_MS", "99", "a whole number from 100 to 250"),
+        ("TOPIC_REPLICATION", "8", "a whole number from 1 to 7 or auto"),
+        ("TOPIC_REPLICATION", "all", "a whole number from 1 to 7 or auto"),
         ("LOG_LEVEL", "verbose", "one of DEBUG, INFO, WARNING, ERROR"),
         ("NT_NODE_ID", "a b", "letters, digits"),
         ("DOWN_AFTER_MS", "500", "more than DEGRADED_AFTER_MS=1000"),
@@ -59,6 +61,11 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(name: str,
     assert value in message
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("value", "means"), [("auto", "auto"), ("2", 2), ("", "auto")])
+def test_copies_are_a_number_or_left_to_how_many_brokers_there_are(value: str, means: int | str) -> None:
+    assert load({"TOPIC_REPLICATION": value}, None).topic_replication == means
 
 
 def test_the_example_file_is_up_to_date_and_lists_every_variable() -> None:
@@ -124,7 +131,10 @@ def test_all_that_kafka_and_redis_need_for_tls_and_users_can_be_set(tmp_path: Pa
 def test_every_secret_may_come_in_a_file(name: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("from-a-file\n")
-    needed = {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_USERNAME": "x"} if name == "kafka_password" else {}
+    needed = {
+        "kafka_password": {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_USERNAME": "x"},
+        "redis_sentinel_password": {"REDIS_URL": "redis+sentinel://h/mymaster"},
+    }.get(name, {})
     config = load({f"{name.upper()}_FILE": str(file), **needed}, None)
     assert getattr(config, name) == Secret("from-a-file")
     assert f"\n# {name.upper()}_FILE=" in env_example()

@@ -87,7 +87,12 @@ async def test_a_reader_traces_the_first_answer_that_carries_the_event(spans: Sp
     words = Words()
     reader = ReaderTraces(spans.tracer, words)
     reader.start()
-    for message in (b"nonsense", b'{"symbol":"BTCUSDT","epoch":2,"offset":6,"traceparent":"%b"}' % PARENT.encode()):
+    for message in (
+        b"nonsense",
+        b"[" * 2000,
+        b'{"symbol":"\xff"}',
+        b'{"symbol":"BTCUSDT","epoch":2,"offset":6,"traceparent":"%b"}' % PARENT.encode(),
+    ):
         words.queue.put_nowait(message)
     await words.queue.join()
     for answer in (report(2, 5), report(1, 9), {"neither": None}):

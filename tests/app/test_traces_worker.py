@@ -16,7 +16,7 @@ from app.stores.base import StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from app.traces_worker import WorkerTraces
 from support.markets import trade
-from support.records import PARTITIONS, record
+from support.records import PARTITIONS, Steps, record
 from support.spans import PARENT, Spans, attributes, context_of_span
 
 
@@ -30,12 +30,12 @@ class Worker:
 
     def __init__(self, spans: Spans) -> None:
         self.owned = Owned()
-        self.owned.partitions = {partition: PartitionProgress() for partition in range(PARTITIONS)}
+        self.owned.partitions = {partition: PartitionProgress(position=4) for partition in range(PARTITIONS)}
         self.store = MemoryReportStore(300, now=lambda: 0.0)
         self.told: list[dict[str, Any]] = []
         self.away = False
         traced = WorkerTraces(spans.tracer, self.owned, self._tell)
-        self.intake = Intake(self.owned, EngineParams(), PARTITIONS, lambda *_: None, traces=traced)
+        self.intake = Intake(self.owned, EngineParams(), PARTITIONS, lambda *_: None, Steps(), traces=traced)
         self.reports = Reports(self.owned, self.store, "node-1", traces=traced)
 
     async def _tell(self, message: bytes) -> None:
@@ -101,10 +101,10 @@ class TestWorker:
 
     async def test_what_no_engine_takes_or_has_already_is_no_trace_of_a_report(self, spans: Spans) -> None:
         worker = Worker(spans)
-        worker.intake.take([traced(b"{not json", 4)])
+        worker.intake.take([traced(b"{not json", 5)])
         assert spans.ended["process"].status.description == "no engine took it"
         worker.intake.take([record(trade(1), 5)])
-        worker.intake.take([traced(trade(1), 5)])
+        worker.intake.take([traced(trade(1), 5), record(trade(2), 6)])
         await worker.report()
         assert "report" not in spans.ended
 
@@ -120,7 +120,7 @@ class TestWorker:
         worker = Worker(spans)
         worker.away = True
         for offset in range(100):
-            worker.intake.take([traced(trade(offset + 1), offset)])
+            worker.intake.take([traced(trade(offset + 1), offset + 5)])
         assert spans.ended["process"].status.description == "no report contains it yet"
         await worker.report()
         assert not worker.reports.store_away

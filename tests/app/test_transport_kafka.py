@@ -3,73 +3,19 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import TP
 
-from app.transport import FETCH_MAX_WAIT_MS, BatchApp
+from app.transport import FETCH_MAX_WAIT_MS
+from support.consuming import PARTITIONS, Consumed, consuming, send
 from support.workers import eventually
 
-PARTITIONS = 4
-Handle = Callable[[list[ConsumerRecord]], Awaitable[None]]
-
-
-class Consumed:
-    """An app on the transport, in this process, whose agent hands each batch to `handle`."""
-
-    def __init__(self, kafka: str, name: str, folder: Path, handle: Handle, **options: Any) -> None:
-        self.topic = f"{name}.events"
-        self.app = BatchApp(
-            name,
-            batched_topics=[self.topic],
-            broker=f"kafka://{kafka}",
-            datadir=str(folder),
-            autodiscover=False,
-            web_enabled=False,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            topic_partitions=PARTITIONS,
-            consumer_auto_offset_reset="earliest",
-            stream_wait_empty=False,
-            stream_recovery_delay=0.0,
-            broker_session_timeout=1.5,
-            broker_heartbeat_interval=0.1,
-            **options,
-        )
-        source = self.app.topic(self.topic, key_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
-
-        @self.app.agent(source)
-        async def agent(stream: Any) -> None:
-            async for batch in stream:
-                await handle(batch)
-
-
-@asynccontextmanager
-async def consuming(kafka: str, name: str, folder: Path, handle: Handle, **options: Any) -> AsyncIterator[Consumed]:
-    """Create the topic, start the app and stop it again."""
-    consumed = Consumed(kafka, name, folder, handle, **options)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(consumed.topic, PARTITIONS, 1)])
-    await admin.close()
-    await consumed.app.start()
-    try:
-        yield consumed
-    finally:
-        await consumed.app.stop()
-
-
-async def send(kafka: str, topic: str, count: int, batch_bytes: int = 16_384) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=5, max_batch_size=batch_bytes) as producer:
-        for number in range(count):
-            await producer.send(topic, str(number).encode(), partition=number % PARTITIONS)
+pytestmark = pytest.mark.stack
 
 
 async def test_every_record_of_a_partition_comes_once_and_in_order(
@@ -156,7 +102,9 @@ async def test_a_slow_agent_holds_the_consumer_back(kafka: str, topic_prefix: st
     assert len(taken) == 4000
 
 
-async def test_offsets_are_asked_for_once_and_sought(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
+async def test_what_the_group_knows_is_asked_for_at_once_and_records_go_on_where_they_are_sought(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
     async def ignore(_: list[ConsumerRecord]) -> None:
         pass
 
@@ -173,10 +121,13 @@ async def test_offsets_are_asked_for_once_and_sought(kafka: str, topic_prefix: s
             return await fetch(partitions)
 
         coordinator.fetch_committed_offsets = counting
-        consumer.stop_flow()
-        found = await consumer.seek_to_committed()
+        found = await consumer.logs(set(offsets))
         assert asked == [PARTITIONS]
-        assert {tp.partition: offset for tp, offset in found.items()} == {0: 0, 1: 10, 2: 20, 3: 30}
+        assert {tp: committed for tp, (_, _, committed) in found.items()} == offsets
+        assert sum(end - begin for begin, end, _ in found.values()) == 400
+        consumer.stop_flow()
+        await consumer.go_on_from(offsets)
+        assert {tp: await consumer.position(tp) for tp in offsets} == offsets
         consumer.resume_flow()
 
 
@@ -251,76 +202,22 @@ async def test_what_was_reckoned_as_another_member_or_generation_is_not_committe
         assert await committed(consumed) == {1: 5}, "and goes back for nobody"
 
 
-async def test_a_takeover_of_more_than_a_session_is_no_hang(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
-    """Many symbols are restored in one go, in which the worker's loop does not turn."""
-
-    async def ignore(_: list[ConsumerRecord]) -> None:
-        pass
-
-    async with consuming(kafka, topic_prefix, tmp_path, ignore) as consumed:
-        consumer, taken_over = consumed.app.consumer, asyncio.Event()
-
-        async def joined() -> bool:
-            return bool(consumer.membership.generation > 0 and not consumed.app.rebalancing)
-
-        await eventually(joined, "the group is joined")
-        before, coordinator = consumer.membership, consumer._thread._consumer._coordinator
-        heartbeat, answers = coordinator._do_heartbeat, []
-
-        async def listening() -> bool:
-            answers.append(await heartbeat())
-            return bool(answers[-1])
-
-        coordinator._do_heartbeat = listening
-
-        @consumed.app.on_rebalance_complete.connect
-        async def restore(_: Any, **__: Any) -> None:
-            time.sleep(2 * consumed.app.conf.broker_session_timeout)  # noqa: ASYNC251  # so that the loop does not turn
-            answers.clear()
-            taken_over.set()
-
-        await consumer._thread.call_thread(coordinator.request_rejoin)
-        await asyncio.wait_for(taken_over.wait(), 30)
-
-        async def answered() -> bool:
-            return len(answers) > 1
-
-        await eventually(answered, "heartbeats are answered")
-        assert all(answers)
-        assert consumer.membership == before._replace(generation=before.generation + 1)
-
-
-async def test_a_member_whose_heartbeat_met_an_unexpected_error_joins_again(
+async def test_what_cannot_be_sent_is_an_error_of_its_sender_alone(
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """A coordinator that still loads after a restart answers so; aiokafka then waits for a poll that never comes."""
+    """By Faust's buffer it ends the worker: a broker that has just come up knows no topic for a moment."""
     seen: list[int] = []
 
     async def note(batch: list[ConsumerRecord]) -> None:
-        seen.append(len(batch))
+        seen.extend(record.offset for record in batch)
 
     async with consuming(kafka, topic_prefix, tmp_path, note) as consumed:
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await consumed.app.publish(f"{topic_prefix}-absent", 0, [(b"k", b"v")])
+        await consumed.app.publish(consumed.topic, 0, [(b"k", b"1"), (b"k", b"2")])
 
-        async def joined() -> bool:
-            return bool(consumed.app.consumer.membership.generation > 0)
+        async def read() -> bool:
+            return len(seen) == 2
 
-        await eventually(joined, "the group is joined")
-        coordinator = consumed.app.consumer._thread._consumer._coordinator
-        heartbeat, before = coordinator._do_heartbeat, consumed.app.consumer.membership.generation
-
-        async def fail() -> bool:
-            coordinator._do_heartbeat = heartbeat
-            raise KafkaError("Unexpected exception in heartbeat task: GroupLoadInProgressError()")
-
-        coordinator._do_heartbeat = fail
-
-        async def joined_again() -> bool:
-            return bool(consumed.app.consumer.membership.generation > before)
-
-        await eventually(joined_again, "the group is joined again", limit_sec=20)
-        await send(kafka, consumed.topic, 40)
-
-        async def all_there() -> bool:
-            return sum(seen) >= 40
-
-        await eventually(all_there, "all records")
+        await eventually(read, "both records came back")
+        assert not consumed.app.crashed

@@ -113,6 +113,7 @@ def rolling_restart(ground: Ground, _: int) -> Changes:
 PARTS = {
     "kill-16": Part(("kill -9",), _FRESH, 0.5, 20, kill),
     "kill-100": Part(("kill -9",), _FRESH, 0.5, 20, kill, Scene(symbols=100, rate=10.0)),
+    "kill-500": Part(("kill -9",), _FRESH, 0.5, 10, kill, Scene(symbols=500, rate=2.0)),
     "hang": Part(("hang",), _FRESH, 1.3, 10, hang, Scene(session_timeout_ms=1000)),
     "join-leave": Part(("join", "leave"), _GAP, 0.4, 10, join_and_leave),
     "rolling": Part(("rolling restart",), _GAP, 0.4, 10, rolling_restart),

@@ -1,7 +1,7 @@
 """(d) The ceiling: the same engines fed from memory, with the same cycles and nothing else.
 
 The topic's records are read into memory first. Time in the cycles is measured apart, so that both are known: decode
-and apply alone, and with the cycles' own work (reports, slow sections, snapshots as our worker splits them).
+and apply alone, and with the cycles' own work (reports, slow sections, snapshots as our worker writes them).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from app.microstructure.compact import Compactor
+from app.microstructure.engine import STATE_VERSION
 from benchmarks.throughput_work import FAST_SEC, SNAPSHOT_SEC, Every, Work, child_main, write_result
-from tables.parts import Ledger
+from tables.records import Snapshot, Writer
 
 BATCH = 500
 
@@ -40,17 +40,16 @@ def run(options: dict[str, Any]) -> None:
 
 
 class _Snapshots:
-    """Snapshots as our worker splits them for its table."""
+    """Snapshots as our worker writes them to its table."""
 
     def __init__(self) -> None:
-        self._of: dict[str, tuple[Compactor, Ledger]] = {}
+        self._of: dict[str, Writer] = {}
 
     def take(self, work: Work) -> None:
         """Take one of every symbol."""
         for name, engine in work.engines.items():
-            compactor, ledger = self._of.setdefault(name, (Compactor(), Ledger()))
-            head, parts = compactor.split(engine.state())
-            ledger.changes(name, 1, engine.offset, head, parts)
+            snapshot = Snapshot(engine.snapshot(), STATE_VERSION, None, engine.offset, engine.offset)
+            self._of.setdefault(name, Writer("memory")).records(name, 1, snapshot)
 
 
 async def _read(brokers: str, topic: str, partitions: int, events: int) -> list[list[ConsumerRecord]]:

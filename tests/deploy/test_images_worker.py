@@ -76,5 +76,5 @@ async def test_a_killed_worker_leaves_its_group_at_once_though_its_container_end
     async def left() -> bool:
         return await deployment.members() == 0
 
-    await eventually(left, "its last will has left the group for it", limit_sec=30)
+    await eventually(left, "its watcher has left the group for it", limit_sec=30)
     assert container.wait(30) == 128 + signal.SIGKILL

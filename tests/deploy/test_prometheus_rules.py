@@ -60,12 +60,12 @@ _HURRIED = """
     interval: %s
     rules:
       - alert: A
-        expr: rate(a[%s]) > 30 and avg_over_time(b[%s:%s]) < 200 and c[%s] > 5000
+        expr: rate(a[%s]) > 30 and avg_over_time(b[%s:%s]) < 200 and c[%s] > 5000 unless d offset %s
         for: %s
         annotations: {summary: "waits 5m"}
 """
 
 
 def test_hastening_divides_durations_and_leaves_thresholds_alone() -> None:
-    rules = _HURRIED % ("15s", "5m", "30m", "15s", "1m", "30s")
-    assert hasten(rules, 30) == _HURRIED % ("500ms", "10000ms", "60000ms", "500ms", "2000ms", "1000ms")
+    rules = _HURRIED % ("15s", "5m", "30m", "15s", "1m", "5m", "30s")
+    assert hasten(rules, 30) == _HURRIED % ("500ms", "10000ms", "60000ms", "500ms", "2000ms", "10000ms", "1000ms")

@@ -163,7 +163,7 @@ class LossyMarket(RuleBasedStateMachine):
 
 
 TestLossyMarket = LossyMarket.TestCase
-TestLossyMarket.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLossyMarket.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def known_at(update_id: int) -> BookSync[Diff, Snapshot]:

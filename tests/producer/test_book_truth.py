@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.begun_again import IN_A_ROW
 from producer.book_truth import MISMATCH_LIMIT, PAUSE, Best, BookTruth
 
 A: Best = (99, 1, 101, 1)
@@ -64,6 +65,21 @@ def test_tickers_that_come_late_or_twice_say_nothing() -> None:
     truth.on_ticker(10, B, 0.0)
     truth.on_book(10, A)
     assert truth.equal == 1
+
+
+def test_update_ids_that_begin_again_are_compared_again() -> None:
+    truth = BookTruth(told)
+    truth.on_ticker(10**9, A, 0.0)
+    truth.on_book(10**9, A)
+    begun_again = [truth.on_ticker(number, B, 0.0) for number in range(1, 101)]
+    assert begun_again.index(True) == IN_A_ROW - 1
+    assert begun_again.count(True) == 1
+    assert truth.compared == 1
+    for number in range(101, 101 + MISMATCH_LIMIT):
+        truth.on_ticker(number, A, 0.0)
+        truth.on_book(number, B)
+    assert (truth.compared, truth.equal) == (1 + MISMATCH_LIMIT, 1)
+    assert truth.wrong, "a wrong book is found under the new count"
 
 
 def test_a_few_differences_in_a_row_are_needed() -> None:

@@ -197,6 +197,17 @@ async def test_trades_that_never_came_are_counted(client: BookDataClient, metric
     assert metrics.registry.get_sample_value(name, labels) == 3
 
 
+async def test_trade_ids_that_begin_again_are_said_and_what_is_missing_of_them_is_counted(
+    client: BookDataClient, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    for trade_id in (10**9, *range(1, 31), 33):
+        client._handle_ws_message(trade(trade_id))
+    missed, labels = "context8_producer_trades_missed_total", {"symbol": "BTCUSDT"}
+    assert metrics.registry.get_sample_value(missed, labels) == 2
+    assert metrics.registry.get_sample_value("context8_producer_ids_began_again_total", labels | {"ids": "trade"}) == 1
+    assert "trade ids of BTCUSDT begin again, after 1000000000" in caplog.text
+
+
 async def test_a_book_that_is_not_followed_is_not_fetched(client: BookDataClient, rest: DepthServer) -> None:
     client._handle_ws_message(diff(1, 2))
     client.resync("BTCUSDT", "queue_full")

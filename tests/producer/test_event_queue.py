@@ -104,6 +104,20 @@ def test_trades_wait_as_long_as_there_is_a_book_to_give_up() -> None:
     assert said(queue, ETH) == ["unknown 0", "trade 1", "trade 2", "trade 3", "trade 4"]
 
 
+def test_a_book_of_which_only_top_20s_wait_is_not_known_once_they_make_room() -> None:
+    queue = queue_of(4)
+    queue.put(BTC, Kind.DEPTH, top(BTC, 11), 0.0)
+    queue.put(BTC, Kind.DEPTH, top(BTC, 12), 0.0)
+    for number in range(1, 4):
+        queue.put(BTC, Kind.TRADE, trade(BTC, number), 0.0)
+    assert said(queue) == ["unknown 11", "trade 1", "trade 2", "trade 3"]
+    assert queue.waiting == 4
+    queue.put(BTC, Kind.DIFF, book(BTC, 13, 13), 0.0)
+    assert said(queue) == ["unknown 11", "trade 1", "trade 2", "trade 3"], "the diffs that follow are turned away"
+    (event,) = [event for event in read(queue) if isinstance(event, events.OrderBookDeltas)]
+    assert event.ts_event == START + 11 * MS
+
+
 def test_what_is_on_its_way_is_left_alone() -> None:
     queue = queue_of(3)
     for number in range(1, 4):
@@ -193,6 +207,8 @@ class Play:
             for record in list(lane.records)[: lane.sending]:
                 self.readers[record.key.decode()].take(events.decode(record.event, record.key))
             for symbol in self.queue.acknowledged(lane, lane.sending):
+                told = self.readers[symbol].book_id is None
+                assert told or any("unknown" in each for each in said(self.queue, symbol)), "lost without a word"
                 self.fetch_anew(symbol)
 
     def spread(self, _: str) -> None:

@@ -224,3 +224,35 @@ async def test_only_a_diff_that_moves_the_best_proves_that_it_was_told(followed:
     followed.ticker(106, "99", "5")
     followed.book.watch.on_top(108)
     assert ended() == []
+
+
+async def test_update_ids_that_begin_again_cost_the_book_once_and_are_compared_again(
+    followed: Followed, until: Until
+) -> None:
+    followed.snapshots = [1030]
+    followed.ticker(10**9, "99")
+    followed.diff(101, 10**9)
+    for update_id in range(1001, 1031):
+        followed.ticker(update_id, "99")
+    assert followed.said() == [("unknown", 10**9)], "the diff changed no level"
+    await until(lambda: followed.book.update_id == 1030)
+    compared = followed.book.truth.compared
+    followed.diff(1031, 1032)
+    followed.ticker(1032, "99")
+    assert followed.book.truth.compared > compared
+    assert followed.reasons() == {"start": 1, "ids_behind": 1}
+    labels = {"symbol": "BTCUSDT", "ids": "update"}
+    assert followed.metrics.registry.get_sample_value("context8_producer_ids_began_again_total", labels) == 1
+
+
+async def test_tickers_of_an_old_count_are_forgotten_when_diffs_begin_again(followed: Followed, until: Until) -> None:
+    followed.snapshots = [21]
+    followed.ticker(10**9, "99")
+    followed.diff(101, 10**9)
+    for update_id in range(1, 22):
+        followed.diff(update_id, update_id)
+    await until(lambda: followed.book.update_id == 21)
+    compared = followed.book.truth.compared
+    followed.diff(22, 23, [("97", "1")])
+    followed.ticker(23, "99")
+    assert followed.book.truth.compared == compared + 1

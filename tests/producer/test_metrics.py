@@ -24,6 +24,7 @@ def test_what_is_lost_has_a_series_before_anything_is() -> None:
         ("context8_producer_snapshot_failures_total", "BTCUSDT"): 0,
         ("context8_producer_trades_missed_total", "BTCUSDT"): 0,
         ("context8_producer_streams_ended_total", "BTCUSDT"): 0,
+        ("context8_producer_ids_began_again_total", "BTCUSDT"): 0,
     }
 
 

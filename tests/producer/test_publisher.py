@@ -156,9 +156,8 @@ async def test_stopping_while_kafka_is_away_ends_in_time_and_says_what_is_lost(
 
 
 async def test_a_topic_that_does_not_exist_is_named_and_waited_for(
-    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
+    kafka: str, topic_prefix: str, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
-    monkeypatch.setattr(publisher_module, "REQUEST_TIMEOUT_MS", 500)
     publisher = Publisher(kafka, topic_prefix, 100_000, forget, Metrics())
     publisher.start()
     publisher.put("BTCUSDT", Kind.TRADE, b"0")

@@ -142,3 +142,43 @@ def test_a_pause_of_ours_is_one_look() -> None:
     assert list(watch.look()) == []
     watch.on_trade(2, 2)
     assert [list(watch.look()) for _ in range(LOOKS)] == [[]] * LOOKS, "what queued up meanwhile begins to come in"
+
+
+def hear(watch: StreamWatch, number: int, *, but: str = "") -> None:
+    """One message of each stream, of ids that go on together."""
+    if but != TRADES:
+        watch.on_trade(number, number)
+    if but != TICKER:
+        watch.on_ticker(number)
+    if but != BEST:
+        watch.on_best(number)
+    if but != TOP:
+        watch.on_top(number)
+    if but != DIFFS:
+        watch.on_diff(number, number)
+        watch.on_best_moved(number)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_ends_after_ids_began_again_is_found(kind: str) -> None:
+    watch = StreamWatch()
+    for each in KINDS:
+        watch.ready(each)
+    for number in (*range(10**9, 10**9 + 30), *range(1, 61)):
+        hear(watch, number)
+    assert list(watch.look()) == []
+    found: list[Silence] = []
+    for number in range(61, 61 + 2 * LOOKS):
+        hear(watch, number, but=kind)
+        found += watch.look()
+    assert found == [Silence(kind, proved=True, first=True)]
+
+
+def test_ids_that_began_again_prove_nothing_by_themselves() -> None:
+    """Quiet streams owe nothing of the old count."""
+    watch = StreamWatch()
+    for each in KINDS:
+        watch.ready(each)
+    for number in (*range(10**9, 10**9 + 30), *range(1, 61)):
+        hear(watch, number)
+    assert [silence for _ in range(3 * LOOKS) for silence in watch.look()] == []

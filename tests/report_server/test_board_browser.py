@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,23 @@ async def live(page: Page, symbol: str) -> None:
     [("light", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "dark")],
 )
 async def test_it_draws_one_market_in_every_dress_and_anybody_can_use_it(
-    name: str, viewport: Any, scheme: str, reader_url: str, store: RedisReportStore, history: dict[str, list[bytes]]
+    name: str,
+    viewport: Any,
+    scheme: str,
+    start_reader: Callable[..., Child],
+    store: RedisReportStore,
+    history: dict[str, list[bytes]],
 ) -> None:
     history = history | {"BTCUSDT": [troubled(body) for body in history["BTCUSDT"]]}
     await store.publish([Publication(each, 1, history[each][0]) for each in NAMES])
-    async with opened(reader_url, viewport=viewport, color_scheme=scheme) as page:
+    (port,) = free_ports(1)
+    child = start_reader(port)  # of its own: a reader answers with nothing older than it has answered with
+    async with AsyncExitStack() as stack:
+        stack.enter_context(child)
+        await up(child)
+        page = await stack.enter_async_context(
+            opened(f"http://127.0.0.1:{port}/", viewport=viewport, color_scheme=scheme)
+        )
         await live(page, "BTCUSDT")
         await publish(store, history)
         await expect(page.locator(".symbol")).to_have_count(3)

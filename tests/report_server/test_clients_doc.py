@@ -95,4 +95,4 @@ async def test_the_program_prints_the_report(
 
     await names["main"]()
 
-    assert capsys.readouterr().out.startswith("{'schemaVersion': '1.1'")
+    assert capsys.readouterr().out.startswith("{'schemaVersion': '1.2'")

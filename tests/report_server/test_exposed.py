@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,24 @@ async def test_only_holders_of_a_token_get_anything_but_health(
         return (await http.get(paths[0], headers=BOB)).status_code == 200
 
     await eventually(bob_is_in, "the new token works", 10)
-    assert (await http.get(paths[0], headers=ALICE)).status_code == 401
+    assert (await http.get(paths[0], headers=ALICE)).status_code in (401, 429), "429 for so many failures before"
+
+
+async def test_a_stream_ends_with_its_token(
+    http: httpx2.AsyncClient, store: RedisReportStore, make_report: Callable[[str], bytes], tokens_file: Path
+) -> None:
+    await store.publish([Publication("BTCUSDT", 1, make_report("BTCUSDT"))])
+    lines = []
+    async with http.stream("GET", "/stream?symbols=BTCUSDT", headers=ALICE) as stream:
+        assert stream.status_code == 200
+        async for line in stream.aiter_lines():
+            lines.append(line)
+            if line.startswith("event: report"):
+                await asyncio.to_thread(tokens_file.write_text, "bob:bob-0123456789abcdef\n")
+                revoked = time.monotonic()
+    assert "event: report" in lines
+    assert time.monotonic() - revoked < 5
+    assert (await http.get("/symbols", headers=ALICE)).status_code == 401
 
 
 async def test_a_client_that_asks_too_often_is_slowed_down(http: httpx2.AsyncClient) -> None:

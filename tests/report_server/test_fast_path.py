@@ -46,7 +46,7 @@ async def test_bent_requests_are_answered_as_the_sdk_answers_them(source: Memory
         assert len(pair.passed_on) > 0.8 * len(requests), "whatever is unusual is the SDK's"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(words=st.lists(st.text(max_size=9) | st.text(' \t\n[]{}truefalsnul"0-1,:', max_size=9), min_size=3, max_size=3))
 async def test_no_text_in_an_argument_is_read_otherwise_than_by_the_sdk(
     source: MemoryReportStore, words: list[str]
@@ -69,7 +69,7 @@ async def test_no_text_in_an_argument_is_read_otherwise_than_by_the_sdk(
 
 async def test_a_store_that_is_away_is_answered_as_the_sdk_would() -> None:
     class Away:
-        async def read_many(self, symbols: Any) -> Any:
+        async def readings(self, symbols: Any) -> Any:
             raise StoreUnavailableError("gone")
 
         async def symbols(self, limit: int) -> list[str]:

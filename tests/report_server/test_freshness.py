@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from report_server.freshness import Stored
 from report_server.selection import FIELDS, Selection, selection
 
+WRITTEN = 5_000_000  # monotonic ms
 CHOSEN = [None, *(selection("summary"), selection(fields=["flow", "depth.imbalance"]), selection(fields=["ingestion"]))]
 counts = st.integers(0, 10**12)
 values = st.recursive(
@@ -37,7 +38,7 @@ def test_the_bytes_and_the_decoded_report_age_alike(
         report = dict(reversed(report.items()))
     raw = json.dumps(report, separators=None if spaced else (",", ":")).encode()
 
-    fresh = Stored(raw).at(report["updatedAt"] + quiet_ms, 2000)
+    fresh = Stored(raw, WRITTEN).at(WRITTEN + quiet_ms, 2000)
 
     expected = json.loads(raw)
     expected["data_age_ms"] += quiet_ms
@@ -50,42 +51,41 @@ def test_the_bytes_and_the_decoded_report_age_alike(
 
 def test_nothing_but_the_digits_of_the_ages_is_written_anew(make_report: Callable[[str], bytes]) -> None:
     raw = make_report("BTCUSDT")
-    updated_at = json.loads(raw)["updatedAt"]
 
-    body = Stored(raw).at(updated_at + 1500, 2000).body
+    body = Stored(raw, WRITTEN).at(WRITTEN + 1500, 2000).body
 
     assert body == raw.replace(b'"data_age_ms":42', b'"data_age_ms":1542').replace(
         b'"last_event_age_ms":12', b'"last_event_age_ms":1512'
     )
-    assert Stored(raw).at(updated_at, 2000).body == raw
+    assert Stored(raw, WRITTEN).at(WRITTEN, 2000).body == raw
 
 
-def test_a_worker_whose_clock_is_ahead_makes_no_age_negative(make_report: Callable[[str], bytes]) -> None:
+def test_no_age_is_negative(make_report: Callable[[str], bytes]) -> None:
     raw = make_report("BTCUSDT")
 
-    assert Stored(raw).at(json.loads(raw)["updatedAt"] - 60_000, 2000).body == raw
+    assert Stored(raw, WRITTEN).at(WRITTEN - 60_000, 2000).body == raw
+
+
+def test_what_nobody_can_date_is_stale(make_report: Callable[[str], bytes]) -> None:
+    stored = Stored(make_report("BTCUSDT"), WRITTEN)
+    stored.trusted = False
+
+    assert stored.at(WRITTEN, 2000).stale
+    assert stored.state_at(WRITTEN, 2000) == ("down", 42)
+    assert stored.part_at(selection("summary"), WRITTEN, 2000)["ingestion"]["stale"]
 
 
 def test_the_version_changes_with_the_report_and_with_staleness_but_not_with_time(
     make_report: Callable[[str], bytes],
 ) -> None:
     raw = make_report("BTCUSDT")
-    updated_at = json.loads(raw)["updatedAt"]
-    stored = Stored(raw)
+    stored = Stored(raw, WRITTEN)
 
-    now, later, stale = (stored.at(updated_at + quiet, 2000).etag for quiet in (0, 1000, 5000))
+    now, later, stale = (stored.at(WRITTEN + quiet, 2000).etag for quiet in (0, 1000, 5000))
 
     assert now == later
     assert now.startswith('W/"')
-    assert len({now, stale, Stored(make_report("ETHUSDT")).at(updated_at, 2000).etag}) == 3
-
-
-@pytest.mark.parametrize("raw", [b"{}", b'{"updatedAt":"x"}', b'{"updatedAt":true}', b'{"updatedAt":-5}'])
-def test_a_report_that_does_not_say_when_it_was_written_is_stale(raw: bytes) -> None:
-    now_ms = 1_700_000_000_000
-
-    assert Stored(raw).at(now_ms, 2000).stale
-    assert Stored(raw).state_at(now_ms, 2000) == ("down", None)
+    assert len({now, stale, Stored(make_report("ETHUSDT"), WRITTEN).at(WRITTEN, 2000).etag}) == 3
 
 
 @pytest.mark.parametrize("section", ["ingestion", "health"])
@@ -102,9 +102,9 @@ def test_a_section_of_another_shape_does_not_break_the_marking(section: str, val
 def test_a_part_and_the_state_are_those_of_the_whole_at_any_moment(
     report: dict[str, Any], quiet_ms: list[int], chosen: Selection | None
 ) -> None:
-    stored = Stored(json.dumps(report).encode())
+    stored = Stored(json.dumps(report).encode(), WRITTEN)
     for quiet in quiet_ms:
-        now_ms = report["updatedAt"] + quiet
+        now_ms = WRITTEN + quiet
         whole = stored.at(now_ms, 2000).report
 
         assert stored.part_at(chosen, now_ms, 2000) == (chosen.of(whole) if chosen else whole)
@@ -112,9 +112,8 @@ def test_a_part_and_the_state_are_those_of_the_whole_at_any_moment(
 
 
 def test_what_is_kept_of_parts_has_a_bound(make_report: Callable[[str], bytes]) -> None:
-    raw = make_report("BTCUSDT")
-    stored, now_ms = Stored(raw), json.loads(raw)["updatedAt"]
+    stored = Stored(make_report("BTCUSDT"), WRITTEN)
     for field in FIELDS:
-        stored.part_at(selection(fields=[field]), now_ms, 2000)
+        stored.part_at(selection(fields=[field]), WRITTEN, 2000)
 
     assert len(stored._parts) <= 8

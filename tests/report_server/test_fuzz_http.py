@@ -23,9 +23,7 @@ pytestmark = pytest.mark.stack
 API = schemathesis.openapi.from_dict(document())
 ENDLESS = "/stream"  # its good answers never end; test_stream.py and test_http.py look at those
 JSON = "application/json"
-QUICK = settings(
-    max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+QUICK = settings(max_examples=40, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

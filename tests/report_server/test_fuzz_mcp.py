@@ -14,7 +14,7 @@ from app.stack.process import Child
 from app.stores.base import Publication
 from app.stores.redis import RedisReportStore
 from support import raw_http
-from support.bent_requests import bent_bodies
+from support.bent_requests import bent_bodies, nested
 from support.hostile import MARK, broken_messages, symbols
 from support.mcp_requests import LEGACY, MODERN, call, headers_of
 
@@ -116,7 +116,8 @@ async def test_over_stdio_too_a_line_that_is_no_message_does_not_end_the_convers
     greeting = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
     broken = [body.replace(b"\n", b" ") for body in broken_messages(200)]
     last = call("2025-11-25") | {"id": "last"}
-    lines = [json.dumps(greeting).encode(), *broken, b"\xff\xfe", b"[" * 3000, b"[]", json.dumps(last).encode()]
+    deep = nested(call("2025-11-25") | {"id": "deep"})
+    lines = [json.dumps(greeting).encode(), *broken, b"\xff\xfe", b"[" * 3000, b"[]", *deep, json.dumps(last).encode()]
     process = await asyncio.create_subprocess_exec(
         *reader_command,
         "--transport",

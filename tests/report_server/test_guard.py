@@ -126,6 +126,47 @@ def test_made_up_clients_take_no_more_memory_than_there_is_for_them() -> None:
     assert len(limit) == 10_000
 
 
+def test_while_clients_are_forgotten_before_their_bucket_is_full_newcomers_begin_with_one_request() -> None:
+    clock = Clock()
+    limit = RateLimit(5, clock)
+    for number in range(10_000):
+        limit.wait_sec(str(number))
+
+    assert [limit.wait_sec("newcomer") == 0 for _ in range(3)] == [True, False, False]
+    clock.now += 2.0
+    assert [limit.wait_sec("later") == 0 for _ in range(11)] == [True] * 10 + [False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("no:address", "no:address", True),
+    ],
+)
+async def test_a_client_is_an_address_and_of_ipv6_its_network(one: str, other: str, same: bool) -> None:
+    guard = Guard(inner, None, RateLimit(1, Clock()))
+    for _ in range(2):
+        await asked(guard, "/get_report", one)
+    assert ((await asked(guard, "/get_report", other))[0] == 429) is same
+
+
+async def test_who_tries_tokens_is_slowed_down_and_a_holder_at_the_same_address_is_not(tokens: Tokens) -> None:
+    guard = Guard(inner, tokens, None)
+    wrong, right = (("authorization", f"Bearer {token}") for token in ("x" * 16, "0123456789abcdef"))
+
+    statuses = [(await asked(guard, "/x", "10.0.0.1", wrong))[0] for _ in range(30)]
+
+    assert statuses[:20] == [401] * 20
+    assert 429 in statuses
+    assert (await asked(guard, "/x", "10.0.0.1", right))[0] == 200
+    assert (await asked(guard, "/x", "10.0.0.2", wrong))[0] == 401
+
+
 async def test_a_get_of_mcp_is_refused_rather_than_left_hanging() -> None:
     status, headers, _ = await asked(Guard(inner, None, None), "/mcp")
 

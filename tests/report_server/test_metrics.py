@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.stores.base import Publication, StoreUnavailableError
+from app.stores.base import Publication, Reading, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from app.symbol_series import MOST_SYMBOLS
 from report_server.metrics import FORGET_SEC, ReaderMetrics
@@ -56,7 +56,7 @@ async def test_a_symbol_that_had_a_report_is_named_when_it_is_missed() -> None:
 
 async def test_a_crash_is_counted_as_an_error() -> None:
     class Broken:
-        async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+        async def readings(self, symbols: Sequence[str]) -> dict[str, Reading | None]:
             raise ZeroDivisionError
 
         async def symbols(self, limit: int) -> list[str]:
@@ -73,7 +73,7 @@ async def test_a_crash_is_counted_as_an_error() -> None:
 
 async def test_what_keeps_reports_from_callers_counts_as_an_error() -> None:
     class Away:
-        async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+        async def readings(self, symbols: Sequence[str]) -> dict[str, Reading | None]:
             raise StoreUnavailableError("gone")
 
         async def symbols(self, limit: int) -> list[str]:

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
-from app.stores.base import Publication, StoreUnavailableError
+from app.stores.base import Publication, Reading, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from report_server.service import Outcome, ReportService
 from support.workers import eventually
@@ -23,7 +23,7 @@ anything = st.one_of(
 class _Source:
     """A store that one method makes up."""
 
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
         raise NotImplementedError
 
     async def symbols(self, limit: int) -> list[str]:
@@ -31,27 +31,27 @@ class _Source:
 
 
 class _Untouchable(_Source):
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
         raise AssertionError(f"the store was asked for {symbols!r}")
 
 
 class _Hanging(_Source):
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
         await asyncio.Event().wait()
-        return []
+        return {}
 
 
 class _Away(_Source):
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
         raise StoreUnavailableError("connection refused by secret-host:6379")
 
 
 async def test_a_report_of_this_moment_is_passed_on_byte_for_byte(
-    memory_store: MemoryReportStore, make_report: Callable[[str], bytes]
+    make_report: Callable[[str], bytes],
 ) -> None:
-    body = make_report("BTCUSDT")
-    await memory_store.publish([Publication("BTCUSDT", 1, body)])
-    service = ReportService(memory_store, 1.0, 600_000, wall_ms=lambda: json.loads(body)["updatedAt"])
+    body, store = make_report("BTCUSDT"), MemoryReportStore(300, lambda: 55.5)
+    await store.publish([Publication("BTCUSDT", json.loads(body)["writer"]["writerToken"], body)])
+    service = ReportService(store, 1.0, 600_000, monotonic=lambda: 55.5)
 
     answer = await service.get_report("BTCUSDT")
 
@@ -119,10 +119,10 @@ async def test_the_store_check_times_a_read_and_tells_a_failure(memory_store: Me
 class _Switched(_Source):
     away = False
 
-    async def read_many(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
+    async def readings(self, symbols: Sequence[str]) -> Mapping[str, Reading | None]:
         if self.away:
             raise StoreUnavailableError("gone")
-        return [None] * len(symbols)
+        return dict.fromkeys(symbols)
 
 
 async def answered(service: ReportService, outcome: Outcome) -> None:
@@ -163,16 +163,17 @@ async def test_a_store_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.
 
 @pytest.mark.parametrize(("quiet_ms", "stale"), [(0, False), (2000, False), (2001, True), (3_600_000, True)])
 async def test_a_report_whose_writer_went_quiet_is_marked_stale_and_down(
-    memory_store: MemoryReportStore,
     make_report: Callable[[str], bytes],
     check_report: Callable[[Any], None],
     quiet_ms: int,
     stale: bool,
 ) -> None:
+    now = 0.0
+    store = MemoryReportStore(7200, lambda: now)
     body = make_report("BTCUSDT")
-    await memory_store.publish([Publication("BTCUSDT", 1, body)])
-    written_ms = json.loads(body)["updatedAt"]
-    service = ReportService(memory_store, 1.0, 2000, wall_ms=lambda: written_ms + quiet_ms)
+    await store.publish([Publication("BTCUSDT", json.loads(body)["writer"]["writerToken"], body)])
+    now += quiet_ms / 1000
+    service = ReportService(store, 1.0, 2000, monotonic=lambda: now)
     answer = await service.get_report("BTCUSDT")
     check_report(answer.content)
     assert json.loads(answer.body) == answer.content

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from app.stores.base import Publication
 from app.stores.memory import MemoryReportStore
 from report_server.changes import Changes
 from report_server.service import ReportService
-from report_server.stream import MOST_STREAMS, ReportStreams, TooManyStreamsError
+from report_server.stream import MOST_OF_A_CLIENT, MOST_STREAMS, ReportStreams, TooManyStreamsError
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -24,9 +25,8 @@ async def no_news() -> AsyncIterator[str]:
     await asyncio.Event().wait()
 
 
-def streams(store: Any, wall_ms: Callable[[], int] | None = None) -> ReportStreams:
-    service = ReportService(store, 1.0, 2000, **({"wall_ms": wall_ms} if wall_ms else {}))
-    return ReportStreams(service, Changes(no_news))
+def streams(store: Any, monotonic: Callable[[], float] = time.monotonic) -> ReportStreams:
+    return ReportStreams(ReportService(store, 1.0, 2000, monotonic=monotonic), Changes(no_news))
 
 
 async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, Any]]:
@@ -42,15 +42,15 @@ async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, An
 
 
 async def test_a_report_whose_writer_goes_quiet_is_sent_again_as_stale(
-    memory_store: MemoryReportStore, make_report: Callable[[str], bytes]
+    make_report: Callable[[str], bytes],
 ) -> None:
-    body = make_report("BTCUSDT")
-    await memory_store.publish([Publication("BTCUSDT", 1, body)])
-    now = json.loads(body)["updatedAt"]
-    stream = streams(memory_store, lambda: now).open(["BTCUSDT"])
+    now = 100.0
+    store = MemoryReportStore(300, lambda: now)
+    await store.publish([Publication("BTCUSDT", 1, make_report("BTCUSDT"))])
+    stream = streams(store, lambda: now).open(["BTCUSDT"])
 
     (fresh,) = await events(stream, 1)
-    now += 5000
+    now += 5
     (stale,) = await events(stream, 1)
 
     assert (fresh[1]["ingestion"]["status"], fresh[1]["ingestion"]["stale"]) == ("ok", False)
@@ -77,10 +77,10 @@ async def test_a_store_that_goes_away_is_told_once_and_reports_follow_when_it_is
     class Switched:
         away = True
 
-        async def read_many(self, symbols: Any) -> Any:
+        async def readings(self, symbols: Any) -> Any:
             if self.away:
                 raise StoreUnavailableError("gone")
-            return await memory_store.read_many(symbols)
+            return await memory_store.readings(symbols)
 
         async def symbols(self, limit: int) -> list[str]:
             return []
@@ -100,16 +100,17 @@ async def test_a_store_that_goes_away_is_told_once_and_reports_follow_when_it_is
 
 
 async def test_line_breaks_in_stored_json_do_not_end_the_event(memory_store: MemoryReportStore) -> None:
-    await memory_store.publish([Publication("BTCUSDT", 1, b'{\r\n"updatedAt":\n9999999999999\n}')])
+    body = b'{\r\n"writer":\n{"writerToken":1},\r\n"updatedAt":\n1700000000000\n}'
+    await memory_store.publish([Publication("BTCUSDT", 1, body)])
 
     ((_, report),) = await events(streams(memory_store).open(["BTCUSDT"]), 1)
 
-    assert report == {"updatedAt": 9999999999999}
+    assert report == {"writer": {"writerToken": 1}, "updatedAt": 1700000000000}
 
 
 async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(memory_store: MemoryReportStore) -> None:
     opener = streams(memory_store)
-    opened: list[Any] = [opener.open(["AA"]) for _ in range(MOST_STREAMS)]
+    opened: list[Any] = [opener.open(["AA"], client=f"10.0.0.{number % 3}") for number in range(MOST_STREAMS)]
     for stream in opened:
         await anext(stream)
 
@@ -118,6 +119,22 @@ async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(memory
     for stream in opened:
         await stream.aclose()
     assert await anext(opener.open(["AA"])) == b"retry: 1000\n\n"
+
+
+async def test_one_client_leaves_room_for_others(memory_store: MemoryReportStore) -> None:
+    opener = streams(memory_store)
+    opened: list[Any] = [opener.open(["AA"], client="token alice") for _ in range(MOST_OF_A_CLIENT)]
+    for stream in opened:
+        await anext(stream)
+
+    with pytest.raises(TooManyStreamsError, match=f"you have {MOST_OF_A_CLIENT} streams open"):
+        opener.open(["AA"], client="token alice")
+    bobs: Any = opener.open(["AA"], client="token bob")
+    assert await anext(bobs) == b"retry: 1000\n\n"
+    await opened.pop().aclose()
+    assert await anext(opener.open(["AA"], client="token alice")) == b"retry: 1000\n\n"
+    for stream in (bobs, *opened):
+        await stream.aclose()
 
 
 @pytest.mark.parametrize("symbols", [None, [], ["btc"], ["AA"] * 51])

@@ -9,7 +9,7 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
-from app.stores.base import Publication, StoreUnavailableError
+from app.stores.base import Publication, Reading, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from report_server.metrics import ReaderMetrics
 from report_server.server import build_server
@@ -75,7 +75,7 @@ async def test_a_malformed_symbol_is_a_tool_error_that_says_what_is_allowed(
     assert SYMBOL_ALLOWED in text_of(result)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(symbol=json_values)
 async def test_no_argument_whatever_breaks_the_tool(memory_store: MemoryReportStore, symbol: object) -> None:
     async with client(memory_store) as session:
@@ -88,7 +88,7 @@ async def test_no_argument_whatever_breaks_the_tool(memory_store: MemoryReportSt
 
 async def test_an_absent_store_is_a_tool_error_in_clear_words() -> None:
     class Away:
-        async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+        async def readings(self, symbols: Sequence[str]) -> dict[str, Reading | None]:
             raise StoreUnavailableError("gone")
 
         async def symbols(self, limit: int) -> list[str]:

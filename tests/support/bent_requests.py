@@ -81,6 +81,15 @@ def bent_reads(version: str | None) -> Iterator[Request]:
     yield post(request(version, "tools/list"), headers_of(version))
 
 
+def nested(body: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the message with each member replaced by lists and objects in each other, some deeper than stacks."""
+    for at in paths(body):
+        bent = json.dumps(changed(body, at, "here") if at else "here")
+        for depth in (100, 900, 1500, 1950, 10_000):
+            for opened, closed in (("[", "]"), ('{"a":', "}")):
+                yield bent.replace('"here"', f"{opened * depth}1{closed * depth}").encode()
+
+
 def bent_bodies(version: str | None) -> Iterator[bytes]:
     """Yield bodies of a call of get_report with every member left out or replaced, and some that are no message."""
     body = call(version)
@@ -117,7 +126,11 @@ def bent_bodies(version: str | None) -> Iterator[bytes]:
     yield raw.replace(b'"symbol"', b'"symb\\u006fl"')
     yield raw.replace(b"BTCUSDT", b"\\u0042TCUSDT")
     yield raw.replace(b'"BTCUSDT"', b'"BTCUSDT", "symbol": "ETHUSDT"')
+    for digits in (b"9" * 3000, b"-" + b"9" * 10_000, b"1." + b"9" * 10_000, b"1e99999"):
+        yield raw.replace(b"7", digits)
+        yield raw.replace(b'"BTCUSDT"', digits)
     yield b"[" * 3000
+    yield from nested(body)
 
 
 def bent_headers(version: str | None) -> Iterator[list[tuple[str, str]]]:

@@ -17,11 +17,12 @@ _ALL_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key
 
 @dataclass(frozen=True)
 class Issued:
-    """Files in PEM: a certificate, its key, and both in one, as Kafka wants them."""
+    """Files in PEM: a certificate, its key, both in one, as Kafka wants them, and the certificate of who issued it."""
 
     certificate: Path
     key: Path
     both: Path
+    authority: Path
 
 
 class Authority:
@@ -64,7 +65,10 @@ class Authority:
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        issued = Issued(*(self._folder / f"{name}.{kind}.pem" for kind in ("certificate", "key", "both")))
+        certificate_file, key_file, both = (
+            self._folder / f"{name}.{kind}.pem" for kind in ("certificate", "key", "both")
+        )
+        issued = Issued(certificate_file, key_file, both, self.file)
         issued.certificate.write_bytes(shown)
         issued.key.write_bytes(secret)
         issued.both.write_bytes(secret + shown)

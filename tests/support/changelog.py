@@ -4,17 +4,19 @@ from collections.abc import Iterable
 
 from aiokafka import ConsumerRecord
 
-from app.microstructure.compact import join
-from app.microstructure.engine import EngineParams, SymbolEngine
-from tables.parts import newest
+from app.microstructure.engine import STATE_VERSION
+from tables.records import read
 
 
 def newest_states(records: Iterable[ConsumerRecord]) -> dict[str, bytes]:
     """Each symbol's state in a changelog, as a worker would restore it."""
-    table = {record.key: record.value for record in records}
-    found = newest((key, value) for key, value in table.items() if value is not None)
-    return {
-        symbol: SymbolEngine.from_state(join(each.head, each.parts), EngineParams()).snapshot()
-        for symbol, each in found.items()
-        if each.offset >= 0
-    }
+    tables: dict[int, dict[bytes, bytes | None]] = {}
+    for record in records:
+        tables.setdefault(record.partition, {})[record.key] = record.value
+    found: dict[str, bytes] = {}
+    for table in tables.values():
+        held = ((key, value) for key, value in table.items() if value is not None)
+        for name, each in read(held, STATE_VERSION, None).items():
+            if each.candidates:
+                found[name] = each.candidates[0].state
+    return found

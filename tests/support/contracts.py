@@ -36,6 +36,12 @@ def validate_report(body: bytes | str) -> dict[str, Any]:
     return report
 
 
+def report_error(report: Any) -> str | None:
+    """Return in what a decoded report breaks the contract, `None` if in nothing."""
+    error = next(iter(_REPORT.iter_errors(report)), None)
+    return None if error is None else f"{error.instance_path}: {error.message}"[:300]
+
+
 _make_report = SymbolEngine.report
 
 

@@ -11,9 +11,9 @@ from app.stack.ports import Ports
 from app.stack.process import Child
 from support.pages import ROOT
 
-# The kernel hands out ports from 32768 on by itself. Two test processes must not choose the same block, whose ports
-# are taken one by one while the demo starts: each has blocks of its own.
-_LOWEST: Final = 20_000
+# Below the ports of `free_ports`, which lie below those that the kernel hands out by itself. Two test processes must
+# not choose the same block, whose ports are taken one by one while the demo starts: each has blocks of its own.
+_LOWEST: Final = 16_700
 _BLOCK: Final = 300
 _BLOCKS: Final = 40
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -67,8 +68,9 @@ class Desk:
             terminal = stack.enter_context(self.terminal(in_project=each.in_project))
             # What Rich takes for a terminal. Typed with the line, whose exit code is then the only one.
             terminal.type(f"export FORCE_COLOR=1\n{each.line}" if each.drawn else each.line)
-            has_shown = lambda: self._has_shown(each, terminal)  # noqa: E731
-            await eventually(has_shown, f"{each.line} shows {each.shows} {each.answers}", limit_sec)
+            await eventually(
+                partial(self._has_shown, each, terminal), f"{each.line} shows {each.shows} {each.answers}", limit_sec
+            )
             if each.stays:
                 scene_end.push(stack.pop_all())
                 return

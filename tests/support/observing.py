@@ -70,6 +70,7 @@ def hasten(rules: str, times: float) -> str:
         return f"[{shorter(found[1], found[2], _LEAST_SEC)}{step}]"
 
     rules = re.sub(rf"(?m)^(\s+(?:for|interval): ){_DURATION}$", waits, rules)
+    rules = re.sub(rf"( offset ){_DURATION}\b", waits, rules)
     return re.sub(rf"\[{_DURATION}(?::{_DURATION})?\]", spans, rules)
 
 

@@ -37,9 +37,9 @@ class Pair(NamedTuple):
 @asynccontextmanager
 async def paired(source: Any) -> AsyncIterator[Pair]:
     """Give both, over a store that stands still."""
-    now = time.time_ns() // 1_000_000
+    now = time.monotonic() + 1.234
     security = transport_security("127.0.0.1", [])
-    service, metrics = ReportService(source, 5.0, 600_000, wall_ms=lambda: now + 1234), ReaderMetrics()
+    service, metrics = ReportService(source, 5.0, 600_000, monotonic=lambda: now), ReaderMetrics()
     sdk = build_sdk_app(service, metrics, security)
     passed_on: list[Scope] = []
 

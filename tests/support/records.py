@@ -55,3 +55,19 @@ def record(
         serialized_value_size=0,
         headers=(),
     )
+
+
+class Steps:
+    """What an intake asked for because records were not the next; `taken` has it as (step, partition, offset)."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, int, int]] = []
+
+    def read_again(self, partition: int, offset: int) -> None:
+        self.taken.append(("read_again", partition, offset))
+
+    def skipped(self, partition: int, offset: int) -> None:
+        self.taken.append(("skipped", partition, offset))
+
+    def went_back(self, partition: int) -> None:
+        self.taken.append(("went_back", partition, -1))

@@ -269,6 +269,7 @@ LONG: Final = (
     Typed(_README, "make test", "passed", in_project=True),
     Typed("docs/failover.md", "make schedules SCHEDULES=3", "passed", in_project=True),
     Typed("docs/failover.md", 'make bench-failover ARGS="--times 2 --only kill-16"', "kill-16", in_project=True),
+    Typed("docs/performance.md", "make soak SECONDS=300 SEED=5", "Violations: none", in_project=True),
     Typed("docs/capacity.md", 'make bench-load ARGS="--symbols 10 --seconds 30"', in_project=True),
     Typed("docs/capacity.md", "make bench-growth", in_project=True),
     Typed(

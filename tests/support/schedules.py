@@ -1,7 +1,8 @@
 """Random schedules of faults from a seed, and a run of a system under one.
 
-The seed fixes which faults come when; how long each process takes to react is the machine's. What must come of it is
-the same every time.
+The faults are of the kinds that the soak has too (`support/fault_kinds.py`), those of workers and of a single broker.
+The seed fixes which come when; how long each process takes to react is the machine's. What must come of it is the same
+every time.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 
+from support.fault_kinds import Fault, drawn
 from support.ground import Ground
 from support.pair import require_equal
 from support.reports import Watch
@@ -20,31 +22,20 @@ from support.workers import PARTITIONS, Worker, eventually
 EVENTS_EACH = 320
 PER_SEC = 400.0
 _FEED_SEC = EVENTS_EACH * 16 / PER_SEC
-_SESSION_SEC = 1.0
-FAULTS = ("kill", "kill", "short pause", "long pause", "leave", "join", "broker kill", "broker stop")
+KINDS = (
+    *("worker kill", "worker kill", "worker pause", "worker hang", "worker stop", "worker join"),
+    *("broker kill", "broker stop"),
+)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A fault `at` so many seconds after the start; `pick` chooses the worker among those there are."""
-
-    at: float
-    fault: str
-    pick: float
-
-    def __str__(self) -> str:
-        return f"{self.at:.1f} s {self.fault}"
-
-
-def schedule(seed: int) -> list[Step]:
-    """Return the steps of a seed: four to seven, of the broker's at most one."""
+def schedule(seed: int) -> list[Fault]:
+    """Return the faults of a seed: four to seven, of the broker's at most one."""
     dice = random.Random(seed)
-    steps: list[Step] = []
+    faults: list[Fault] = []
     for at in sorted(dice.uniform(0.5, _FEED_SEC - 1) for _ in range(dice.randint(4, 7))):
-        broker_fell = any(step.fault.startswith("broker") for step in steps)
-        faults = [fault for fault in FAULTS if not (broker_fell and fault.startswith("broker"))]
-        steps.append(Step(at, dice.choice(faults), dice.random()))
-    return steps
+        broker_fell = any(fault.kind.startswith("broker") for fault in faults)
+        faults.append(drawn(dice, at, [kind for kind in KINDS if not (broker_fell and kind.startswith("broker"))]))
+    return faults
 
 
 @dataclass
@@ -99,25 +90,23 @@ class Run:
     async def _steps(self, feed: Feed) -> None:
         begun = time.monotonic()
         resuming: list[asyncio.Task[None]] = []
-        for step in schedule(self.seed):
-            await asyncio.sleep(max(0.0, begun + step.at - time.monotonic()))
+        for fault in schedule(self.seed):
+            await asyncio.sleep(max(0.0, begun + fault.at - time.monotonic()))
             running = [worker for worker in self.workers.values() if self._may_be_hit(worker)]
-            chosen = running[int(step.pick * len(running))] if running else None
-            match step.fault:
-                case "kill" if chosen:
+            chosen = running[int(fault.pick * len(running))] if running else None
+            match fault.kind:
+                case "worker kill" if chosen:
                     chosen.crash()
                     self._join()
-                case "short pause" if chosen:
-                    resuming.append(asyncio.create_task(_pause(chosen, 0.2 + 0.5 * step.pick * _SESSION_SEC)))
-                case "long pause" if chosen:
-                    resuming.append(asyncio.create_task(_pause(chosen, 1.5 + step.pick * _SESSION_SEC)))
-                case "leave" if chosen:
+                case "worker pause" | "worker hang" if chosen:
+                    resuming.append(asyncio.create_task(_pause(chosen, fault.lasts)))
+                case "worker stop" if chosen:
                     chosen.request_stop()
                     self.leaving.add(chosen.name)
-                case "join" if len(running) < 3:
+                case "worker join" if len(running) < 3:
                     self._join()
                 case "broker kill" | "broker stop":
-                    await asyncio.to_thread(self._restart_broker, kill=step.fault == "broker kill")
+                    await asyncio.to_thread(self._restart_broker, kill=fault.kind == "broker kill")
             self._keep_one()
         await asyncio.gather(*resuming)
 

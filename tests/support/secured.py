@@ -116,7 +116,7 @@ def secured_redis(folder: Path, shown: Issued, *, port: int | None = None, **pas
     users = folder / "users.acl"
     lines = [line for line in text.splitlines() if line.startswith("user ")]  # an ACL file has no comments
     users.write_text("\n".join([*lines, f"user admin on >{known['admin']} ~* &* +@all", ""]))
-    return RedisServer(folder, port=port, tls=ServerTls(shown.certificate, shown.key), users=users)
+    return RedisServer(folder, port=port, tls=ServerTls(shown.certificate, shown.key, shown.authority), users=users)
 
 
 def secured_worker(deployment: Deployment, secured: Secured, redis: RedisServer, name: str, **changes: str) -> Worker:

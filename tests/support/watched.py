@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final, cast
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from agents.intake import home_partition
 from app.settings import Settings
-from app.stack.ports import LOOPBACK
+from app.stack.ports import LOOPBACK, free_ports
 from app.stack.process import Child
 from app.stack.prometheus import Prometheus, targets
 from app.stack.system import System, SystemOptions
@@ -29,6 +30,7 @@ from support.markets import trade
 from support.observing import Answers, hastened, not_here
 from support.processes import command_of, descendants
 from support.records import PARTITIONS, TOPIC, event_bytes
+from support.wall_clock import WallClock
 from support.workers import ROOT, Deployment, eventually
 
 TIMES: Final = 60.0
@@ -85,7 +87,9 @@ class Watched:
     The reader's way to Redis can be slowed, and the producer's to the exchange can lie.
 
     Attributes:
+        reader_clock: the wall clock that the reader sees.
         third: a worker for a while, which Prometheus does not know; with less patience than its host needs.
+        second: a producer that somebody starts by mistake, of a symbol that the first one has.
         left_out: alerts whose fault this machine does not let us make.
     """
 
@@ -99,7 +103,12 @@ class Watched:
         system.producer = self._child(
             "producer", SYMBOLS=",".join((*SYMBOLS, _REFUSED)), BINANCE_WS_URL=f"ws://{LOOPBACK}:{self.line.port}"
         )
-        system.reader = self._child("reader", REDIS_URL=f"redis://{LOOPBACK}:{self.slow.port}/0")
+        self.reader_clock = WallClock(folder / "reader-clock")
+        system.reader = self._child(
+            "reader",
+            REDIS_URL=f"redis://{LOOPBACK}:{self.slow.port}/0",
+            **self.reader_clock.env(f"{ROOT}:{ROOT / 'mcp'}"),
+        )
         web_port, metrics_port = system.ports.of_worker(2)
         self.third = self._child(
             "worker",
@@ -109,6 +118,7 @@ class Watched:
             NT_METRICS_PORT=str(metrics_port),
             SESSION_TIMEOUT_MS="500",
         )
+        self.second = self._child("producer", SYMBOLS=SYMBOLS[0], PRODUCER_HTTP_PORT=str(free_ports(1)[0]))
         self._targets = targets(system.ports, 2)
         self.prometheus = Prometheus(
             folder / "prometheus",
@@ -194,6 +204,29 @@ class Watched:
         """Return the worker that tells of a symbol; there is one while all is quiet."""
         (told,) = await self.answers.query(f'context8_report_age_ms{{symbol="{symbol}"}}')
         return self.system.workers[self._targets[_WORKERS].index(told["metric"]["instance"])]
+
+    def damage_tables(self, index: int) -> None:
+        """Overwrite what RocksDB reads first of a worker that does not run."""
+        (self._folder / f"worker-{index + 1}" / "snapshots" / "CURRENT").write_bytes(bytes(64))
+
+    async def delete_events(self) -> None:
+        """Let the topic have no events any more, after some that came now."""
+        brokers = self.system.kafka.bootstrap
+        tps = [TopicPartition(TOPIC, each) for each in range(PARTITIONS)]
+        async with AIOKafkaConsumer(bootstrap_servers=brokers) as consumer:
+            consumer.assign(tps)
+            ends = dict(await consumer.end_offsets(tps))
+
+            async def more() -> bool:
+                later = await consumer.end_offsets(tps)
+                return sum(int(later[tp] > ends[tp]) for tp in tps) == len(SYMBOLS)
+
+            await eventually(more, "events of every symbol wait")
+            ends = dict(await consumer.end_offsets(tps))
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+        await admin.start()
+        await admin.delete_records({tp: RecordsToDelete(end) for tp, end in ends.items()})
+        await admin.close()
 
     async def flood(self, producer: AIOKafkaProducer, symbol: str) -> None:
         """Send a worker more than it can read at once: an old trade, again and again, as a producer gone wrong does."""

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -135,6 +135,11 @@ class Worker(Child):
         self.web_port = web_port
         self.metrics_port = metrics_port
         self.paused_pid: int | None = None
+
+    def under(self, *command: str) -> Self:
+        """Let it be started by `command`, which takes a command as its last arguments."""
+        self._command = [*command, *self._command]
+        return self
 
     @property
     def working_pid(self) -> int:

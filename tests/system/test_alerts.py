@@ -82,6 +82,13 @@ async def test_a_producer_that_dies(watched: Watched) -> None:
     await watched.quiet()
 
 
+async def test_a_second_producer_of_the_same_symbol(watched: Watched) -> None:
+    with watched.second:
+        await watched.fires("RepeatedEvents")
+        assert {alert["symbol"] for alert in (await watched.answers.firing())["RepeatedEvents"]} == {SYMBOLS[0]}
+    await watched.quiet()
+
+
 async def test_a_book_that_is_not_the_exchanges(watched: Watched) -> None:
     watched.line.lies = True
     await watched.fires("BookMismatch")
@@ -97,7 +104,8 @@ async def test_kafka_that_hangs(watched: Watched) -> None:
 
 async def test_redis_that_stops(watched: Watched) -> None:
     watched.system.redis.kill()
-    await watched.fires("RedisUnavailable", "ErrorsRising", "ReportAge")
+    await watched.fires("RedisUnavailable", "ErrorsRising", "ReportAge", "WorkerUnwell")
+    assert {alert["kind"] for alert in (await watched.answers.firing())["WorkerUnwell"]} == {"redis"}
     await asyncio.to_thread(watched.system.redis.start)
     await watched.quiet()
 
@@ -117,6 +125,19 @@ async def test_a_worker_whose_main_thread_alone_hangs(watched: Watched) -> None:
         await eventually(lambda: _is_fresh_elsewhere(watched, hanging), "the other worker has taken over")
         await watched.fires("WorkerStuck")
         assert "ReportAge" not in await watched.answers.firing(), "it kept its symbols, and readers old reports"
+    await watched.quiet()
+
+
+async def test_events_that_are_gone_before_anybody_read_them_and_a_folder_that_is_damaged(watched: Watched) -> None:
+    workers = watched.system.workers
+    for worker in workers:
+        worker.kill()
+    watched.damage_tables(0)
+    await watched.delete_events()
+    for worker in workers:
+        worker.start()
+    await watched.fires("StateMissing", "TablesReadAgain")
+    assert {alert["type"] for alert in (await watched.answers.firing())["StateMissing"]} == {"events_expired"}
     await watched.quiet()
 
 
@@ -153,6 +174,14 @@ async def test_a_message_that_cannot_be_used_and_a_reader_that_is_slow_and_then_
     watched.system.reader.kill()
     await watched.fires("ReaderDown")
     await asyncio.to_thread(watched.system.start_reader)
+    await watched.quiet()
+
+
+async def test_a_readers_clock_that_is_an_hour_ahead(watched: Watched) -> None:
+    watched.reader_clock.set(3600)
+    await watched.fires("WrongClock")
+    assert [alert["whose"] for alert in (await watched.answers.firing())["WrongClock"]] == ["reader"]
+    watched.reader_clock.set(0)
     await watched.quiet()
 
 

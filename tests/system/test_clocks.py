@@ -1,8 +1,10 @@
 """A worker whose wall clock is wrong computes the same; only the ages that it states differ, and none is negative.
 
-The clock is moved by a `sitecustomize` that Python imports before anything else of the worker.
+The clock is moved by a `sitecustomize` that Python imports before anything else of the worker. What a reader answers
+does not differ at all.
 """
 
+import asyncio
 import time
 from functools import partial
 from pathlib import Path
@@ -12,17 +14,22 @@ import msgspec
 import pytest
 
 from app import topics
+from app.microstructure import rfc3339
+from app.stores.redis_reader import RedisReportReader
+from report_server.service import ReportService
 from support.ground import Ground
 from support.markets import SECOND
 from support.reports import Reports
 from support.streams import SYMBOLS, Feed, interleaved, last_offsets, undisturbed
 from support.telling import Tell
+from support.wall_clock import WallClock
 from support.workers import PARTITIONS, Deployment, eventually
 
 pytestmark = pytest.mark.stack
 
 EACH = 120
 PER_SEC = 640.0
+STALE_AFTER_MS = 2000
 SHIFT = '''"""Moves the wall clock of this process."""
 
 import os
@@ -90,6 +97,53 @@ async def test_a_clock_five_seconds_off_changes_nothing_but_ages(ground: Ground,
     expected = undisturbed(events, PARTITIONS)
     for replica in replicas:
         assert await replica.deployment.newest_states() == expected
+
+
+async def test_a_reader_is_not_misled_by_a_workers_clock_that_jumps(ground: Ground, tmp_path: Path, tell: Tell) -> None:
+    clock = WallClock(tmp_path / "clock")
+    worker = ground.deployment.worker("w1", **clock.env())
+    store = RedisReportReader(ground.redis.url, password=None, timeout_sec=1.0)
+    service = ReportService(store, 1.0, STALE_AFTER_MS)
+    last_ms = 0
+
+    async def answer() -> tuple[dict[str, Any], int]:
+        """The answer, and how old its data truly are."""
+        report = (await service.get_report(SYMBOLS[0])).content
+        return report, (time.time_ns() - rfc3339.parse(report["provenance"]["ts_event"])) // 10**6
+
+    with worker:
+        await eventually(worker.partitions, "the worker has partitions")
+        events = interleaved(EACH, begin=time.time_ns() // 10**6 * 10**6 - 9 * SECOND)
+        await Feed(ground.broker.bootstrap, ground.deployment.settings.events_topic, events, PER_SEC)
+        await eventually(
+            partial(ground.reports.reached, last_offsets(events, PARTITIONS)), "every event is in a report"
+        )
+        for off_sec in (0, 3600, -3600, 0):
+            clock.set(off_sec)
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until:
+                report, true_age = await answer()
+                assert not report["ingestion"]["stale"]
+                assert abs(report["data_age_ms"] - true_age) < 1000
+                assert report["updatedAt"] >= last_ms
+                last_ms = report["updatedAt"]
+                await asyncio.sleep(0.02)
+            tell(f"clock {off_sec:+} s: data_age_ms {report['data_age_ms']}, true age {true_age}")
+            tell(f"clock {off_sec:+} s: {service.clocks.problem() or 'no wrong clock'}")
+        assert (service.clocks.problem() or "").startswith("w1 dates its reports 3")
+        worker.crash()
+        died = time.monotonic()
+
+        async def stale() -> bool:
+            report, true_age = await answer()
+            assert abs(report["data_age_ms"] - true_age) < 1000
+            return bool(report["ingestion"]["stale"])
+
+        await eventually(stale, "the report is stale")
+        tell(f"stale {time.monotonic() - died:.2f} s after the worker's death")
+        assert time.monotonic() - died < (STALE_AFTER_MS + 1000) / 1000
+    await service.close()
+    await store.close()
 
 
 def _timeless(report: dict[str, Any]) -> dict[str, Any]:

@@ -52,14 +52,14 @@ async def test_every_line_of_every_process_is_of_the_contract_and_says_what_it_i
         below = descendants(worker.pid) - {worker.pid}
         assert any(b"multiprocessing" in command_of(pid) for pid in below), "its slow cycles run in a process"
         worker.crash()
-        await eventually(partial(wrote, worker, "was made to leave the group"), "its last will")
+        await eventually(partial(wrote, worker, "was made to leave the group"), "its watcher")
         await eventually(partial(all_gone, below), "nothing that it started is left")
         codes = roles.end()
         assert (codes["topics"], codes["producer"], codes["reader"]) == (0, 0, 0)
     lines = {name: log_lines(log) for name, log in roles.logs.items()}
     for name in ("topics", "producer", "reader"):
         assert {line["component"] for line in lines[name]} == {name}
-    assert {line["component"] for line in lines["worker"]} == {"worker", "last_will"}
+    assert {line["component"] for line in lines["worker"]} == {"worker", "leave_on_death"}
     assert {line["node_id"] for line in lines["producer"]} == {"producer"}
     assert any("does not answer" in line["message"] for line in lines["reader"])
     aside = [line for line in lines["worker"] if line["message"].startswith("unusable message")]

@@ -24,6 +24,7 @@ from app.microstructure.events import DeltasPayload
 from app.stack.ports import free_ports
 from app.stack.process import Child
 from support.contracts import validate_event, validate_report
+from support.records import Steps
 from support.telling import Tell
 from support.workers import PARTITIONS, ROOT, Deployment, eventually
 
@@ -169,7 +170,7 @@ def _compare_every_update(
 
     owned = Owned()
     owned.partitions = {partition: PartitionProgress() for partition in range(PARTITIONS)}
-    intake = Intake(owned, EngineParams(), PARTITIONS, refused)
+    intake = Intake(owned, EngineParams(), PARTITIONS, refused, Steps())
     monkeypatch.setattr(OrderBook, "apply_deltas", compared)
     for record in records:
         validate_event(record.value)

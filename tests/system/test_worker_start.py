@@ -29,7 +29,7 @@ async def test_a_worker_that_could_not_work_says_why_before_it_joins(deployment:
             "WORKER_DATA_DIR": (str(deployment.folder / "w1"), "is in use: every worker of a host"),
             "NT_METRICS_PORT": (str(first.metrics_port), "is taken: every worker of a host"),
             "WORKER_WEB_PORT": (str(first.web_port), "is taken: every worker of a host"),
-            "EVENTS_PARTITIONS": ("7", f"has {PARTITIONS} partitions, 7 are wanted: set EVENTS_PARTITIONS"),
+            "EVENTS_PARTITIONS": ("7", f"has {PARTITIONS} partitions, EVENTS_PARTITIONS=7: set {PARTITIONS}"),
             "EVENTS_TOPIC": ("absent", "topic absent is missing: run `context8 topics`"),
         }
         for name, (value, reason) in refused.items():

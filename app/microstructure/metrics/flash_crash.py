@@ -110,6 +110,7 @@ class FlashCrash:
         self._turnover = 0
         self._wide, self._thin, self._selling = Sign(), Sign(), Sign()
         self._finding: Finding | None = None
+        self._held: int | None = None
 
     def update(self, observation: TradeTick | MarketSample) -> None:
         """Take a trade, or the sample of a second, into account."""
@@ -130,6 +131,22 @@ class FlashCrash:
         if found is None or as_of >= found.at + self._params.hold_sec * NANOS_PER_SECOND:
             return ()
         return (Anomaly("flash_crash_risk", found.severity, found.note),)
+
+    def hold(self, at: int | None) -> None:
+        """Keep the samples that are usual at `at`, whatever comes; `None`: no longer."""
+        self._held = None if at is None else at // NANOS_PER_SECOND
+
+    def rewind(self, to: int) -> None:
+        """Forget samples later than `to`, and let all else that was stamped later have happened then."""
+        second, flow = to // NANOS_PER_SECOND, self._flow
+        for late in [each for each in flow if each > second]:
+            flow[second] = flow.get(second, 0) + flow.pop(late)
+        while self._past and self._past[-1].second > second:
+            self._forget(self._past.pop())
+        for sign in (self._wide, self._thin, self._selling):
+            sign.stood = min(sign.stood, second)
+        if self._finding is not None and self._finding.at > to:
+            self._finding = msgspec.structs.replace(self._finding, at=to)
 
     def snapshot(self) -> FlashCrashState:
         """Return the whole state."""
@@ -160,8 +177,9 @@ class FlashCrash:
             return
         if past and second - past[-1].second > params.max_gap_sec:
             self._wide.row = self._thin.row = self._selling.row = 0
-        while past and past[0].second <= second - params.baseline_sec:
-            self._forget_oldest()
+        oldest = (second if self._held is None else min(second, self._held)) - params.baseline_sec
+        while past and past[0].second <= oldest:
+            self._forget(past.popleft())
         now = Past(second, sample.spread_bps, sample.bid_depth, sample.mid, self._flow.get(second - 1, 0))
         if len(past) >= params.min_samples:
             self._compare(now, sample.ask_depth)
@@ -178,8 +196,7 @@ class FlashCrash:
         insort(self._depths, sample.bid_depth)
         self._turnover += abs(sample.net_flow)
 
-    def _forget_oldest(self) -> None:
-        sample = self._past.popleft()
+    def _forget(self, sample: Past) -> None:
         del self._spreads[bisect_left(self._spreads, sample.spread_bps)]
         del self._depths[bisect_left(self._depths, sample.bid_depth)]
         self._turnover -= abs(sample.net_flow)

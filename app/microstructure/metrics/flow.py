@@ -12,7 +12,7 @@ second, most of them no longer in the processor's cache, took a quarter of all i
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from operator import sub
 from typing import Final
@@ -26,6 +26,7 @@ from app.microstructure.rfc3339 import NANOS_PER_SECOND
 RATE_WINDOW_SEC: Final = 10
 _UNITS: Final = 100_000_000
 _COMPACT_AT: Final = 4096
+_END: Final = 2**63 - 1  # of all times
 
 
 class FlowState(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +57,7 @@ class TradeFlow:
         self._trades_before = array("q", [0])
         self._units_before = [0]
         self._start = 0
+        self._held = _END
 
     def update(self, trade: TradeTick) -> None:
         """Count a trade. Whoever calls has dropped duplicates."""
@@ -74,6 +76,19 @@ class TradeFlow:
             sums = self._units_before
             net = (sums[-1] - sums[self._first_after(as_of, self._window_sec)]) / _UNITS
         return Flow(orders_per_sec=rate, net_flow=net)
+
+    def hold(self, at: int | None) -> None:
+        """Keep all that a window ending at `at` needs, whatever comes; `None`: no longer."""
+        self._held = _END if at is None else at
+
+    def rewind(self, to: int) -> None:
+        """Count what was stamped later than `to` at `to`: that time was wrong, and it has happened by now."""
+        if self.watched_since is not None:
+            self.watched_since = min(self.watched_since, to)
+        at = bisect_left(self._times, to, lo=self._start)
+        if at < len(self._times):
+            del self._times[at + 1 :], self._trades_before[at + 1 : -1], self._units_before[at + 1 : -1]
+            self._times[at] = to
 
     def snapshot(self) -> FlowState:
         """Return the window's contents."""
@@ -103,17 +118,17 @@ class TradeFlow:
             times.append(time)
             trades.append(trades[-1] + 1)
             sums.append(sums[-1] + units)
-            self._expire(time - self._keep)
+            self._expire((time if time < self._held else self._held) - self._keep)
         elif time == last:
             trades[-1] += 1
             sums[-1] += units
-        elif time > last - self._keep:
+        elif time > min(last, self._held) - self._keep:
             self._add_late(time, units)
 
     def _add_late(self, time: int, units: int) -> None:
         """Count a trade that is older than the newest, but still inside the window."""
         times, trades, sums = self._times, self._trades_before, self._units_before
-        at = max(bisect_right(times, time), self._start)
+        at = bisect_right(times, time, lo=self._start)
         if at > self._start and times[at - 1] == time:
             at -= 1
         else:

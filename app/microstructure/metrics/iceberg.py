@@ -153,6 +153,14 @@ class _Side:
         for runs in (self.runs, self.open, self.dips):
             runs.clear()
 
+    def rewind(self, to: int) -> None:
+        for run in self.runs.values():
+            run.since, run.last_fill, run.dip = min(run.since, to), min(run.last_fill, to), min(run.dip, to)
+            for burst in run.waiting:
+                burst.since, burst.newest = min(burst.since, to), min(burst.newest, to)
+        copy = msgspec.structs.replace
+        self.findings = {price: copy(found, at=min(found.at, to)) for price, found in self.findings.items()}
+
     def anomalies(self, as_of: int) -> list[Anomaly]:
         active = [finding for finding in self.findings.values() if as_of < finding.at + self._hold]
         return [self._anomaly(finding) for finding in sorted(active, key=lambda finding: finding.price)]
@@ -272,6 +280,12 @@ class Iceberg:
     def value(self, as_of: int) -> tuple[Anomaly, ...]:
         """Return the findings whose newest confirmed fill is less than `hold_sec` old."""
         return (*self._bids.anomalies(as_of), *self._asks.anomalies(as_of))
+
+    def rewind(self, to: int) -> None:
+        """Let what was stamped later than `to` have happened at `to`: that time was wrong."""
+        self._now = min(self._now, to)
+        self._bids.rewind(to)
+        self._asks.rewind(to)
 
     def snapshot(self) -> IcebergState:
         """Return the whole state."""

@@ -35,6 +35,7 @@ class LargeOrders:
 
     Attributes:
         orders: the newest order at each price, whatever became of it.
+        held: what counts at this time is kept, whatever comes; `None`: nothing is.
     """
 
     def __init__(self, params: OrderParams) -> None:
@@ -48,6 +49,7 @@ class LargeOrders:
         self._displaced: list[Order] = []
         self._sizes: dict[int, Size] = {}
         self._next_size_id = 0
+        self.held: int | None = None
 
     def change(self, changes: list[LevelChange], now: int, large: float, best: float | None, mid: float | None) -> bool:
         """Follow the level changes of one book event; return whether some order was cancelled by it.
@@ -122,6 +124,15 @@ class LargeOrders:
         self._displaced.clear()
         self._sizes.clear()
 
+    def rewind(self, to: int) -> None:
+        """Let what was stamped later than `to` have happened at `to`: that time was wrong."""
+        for order in (*self.orders.values(), *self._displaced):
+            order.placed_at = min(order.placed_at, to)
+            order.fell_at = min(order.fell_at, to)
+            order.traded_at = min(order.traded_at, to)
+        for size in self._sizes.values():
+            size.last = min(size.last, to)
+
     def pack(self) -> OrdersState:
         """Return the whole state."""
         return OrdersState(
@@ -142,6 +153,8 @@ class LargeOrders:
         return restored
 
     def _forget(self, now: int) -> None:
+        if self.held is not None and self.held < now:
+            now = self.held
         orders, sizes = self.orders, self._sizes
         while orders and (first := next(iter(orders.values()))).placed_at + self._window <= now:
             del orders[first.price]

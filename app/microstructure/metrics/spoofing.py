@@ -109,6 +109,21 @@ class Spoofing:
             ]
         )
 
+    def hold(self, at: int | None) -> None:
+        """Keep the orders and sizes that count at `at`, whatever comes; `None`: no longer."""
+        self._bids.held = self._asks.held = at
+
+    def rewind(self, to: int) -> None:
+        """Let what was stamped later than `to` have happened at `to`: that time was wrong."""
+        self._now = min(self._now, to)
+        if self._watched_since is not None:
+            self._watched_since = min(self._watched_since, to)
+        self._dues = deque([(min(due, to + self._requote), of_bids) for due, of_bids in self._dues])
+        self._bids.rewind(to)
+        self._asks.rewind(to)
+        bid, ask = [found and msgspec.structs.replace(found, at=min(found.at, to)) for found in self._findings]
+        self._findings = bid, ask
+
     def snapshot(self) -> SpoofingState:
         """Return the whole state."""
         return SpoofingState(

@@ -72,6 +72,7 @@ class VolumeProfile:
         self._total: Bins = {}  # over the closed buckets
         self._low = self._high = 0  # prices in units between which `_fine` is the width of a fine bin
         self._fine = 1
+        self._held: int | None = None
 
     def update(self, trade: TradeTick) -> None:
         """Count a trade. Whoever calls has dropped duplicates."""
@@ -119,6 +120,23 @@ class VolumeProfile:
             trade_count=trades,
         )
 
+    def hold(self, at: int | None) -> None:
+        """Keep all that a window ending at `at` needs, whatever comes; `None`: no longer."""
+        self._held = at
+
+    def rewind(self, to: int) -> None:
+        """Count what was stamped later than `to` at `to`: that time was wrong, and it has happened by now."""
+        number = to // BUCKET_NANOS
+        if self._number <= number:
+            return
+        first = bisect_left(self._closed, number, key=_number)
+        for bucket in self._closed[first:]:
+            self._trades += bucket.trades
+            _add(self._bins, _unpack(bucket.bins))
+            _take_away(self._total, bucket)
+        del self._closed[first:]
+        self._number = number
+
     def snapshot(self) -> ProfileState:
         """Return the buckets that can still count."""
         if self._number < 0:
@@ -140,20 +158,25 @@ class VolumeProfile:
         """Return the number of the oldest bucket whose last instant is within the window."""
         return (as_of - self._window + 1) // BUCKET_NANOS
 
+    def _first_kept(self, newest: int) -> int:
+        """Return the number of the oldest bucket that a window may still need once `newest` is open."""
+        time = newest * BUCKET_NANOS
+        return self._first_live(time if self._held is None else min(time, self._held))
+
     def _open(self, number: int) -> None:
         """Close the open bucket, start the one of `number` and forget those that can never count again."""
         if self._number >= 0:
             self._closed.append(self._packed())
             _add(self._total, self._bins)
         self._number, self._trades, self._bins = number, 0, {}
-        first = self._first_live(number * BUCKET_NANOS)
+        first = self._first_kept(number)
         gone = bisect_left(self._closed, first, key=_number)
         for bucket in self._closed[:gone]:
             _take_away(self._total, bucket)
         del self._closed[:gone]
 
     def _add_late(self, number: int, edge: int, volume: int) -> None:
-        if number < self._first_live(self._number * BUCKET_NANOS):
+        if number < self._first_kept(self._number):
             return
         at = bisect_left(self._closed, number, key=_number)
         trades, bins = 0, Bins()

@@ -43,7 +43,8 @@ async def redis_by_check(config: Settings, **how: Any) -> dict[str, Finding]:
 async def test_a_broker_as_it_should_be_gets_only_good_marks(config: Settings) -> None:
     await topics.ensure(config)
     found = await kafka_by_check(config)
-    assert len(found) == 5
+    assert len(found) == 6
+    assert found["copies"].found == "1 broker: each topic has 1 copy, all in sync"
     assert {each.status for each in found.values()} == {"ok"}
 
 
@@ -78,6 +79,22 @@ async def test_settings_of_topics_that_differ_are_named_with_the_command_that_me
     assert "--set cleanup.policy=compact" in found[f"topic {changelog}"].advice
     assert found[f"topic {config.events_topic}"].status == "warning", "how long events are kept is a matter of taste"
     assert found[f"topic {config.events_topic}"].found == "has retention.ms=3600000"
+
+
+async def test_topics_that_refuse_the_largest_of_our_records_are_named(config: Settings) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.kafka_brokers)
+    await admin.start()
+    try:
+        for name, partitions, days in ((config.events_topic, 2, 1), (config.dlq_topic, 1, 7)):
+            small = {"max.message.bytes": "50000", "retention.ms": str(days * 86_400_000)}
+            await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=small)])
+    finally:
+        await admin.close()
+    found = await kafka_by_check(config)
+    for name, least in ((config.events_topic, 1_048_588), (config.dlq_topic, 73_728)):
+        finding = found[f"topic {name}"]
+        assert (finding.status, finding.found) == ("warning", "has max.message.bytes=50000"), name
+        assert f"--set max.message.bytes={least}" in finding.advice
 
 
 async def test_a_session_timeout_below_the_brokers_minimum_is_an_error(

@@ -39,6 +39,7 @@ def test_a_report_says_who_wrote_it_and_what_it_stands_for() -> None:
         "slow": {"offset": 1, "as_of": "2024-08-08T23:54:16.000Z"},
         "gap_count": 0,
         "book_ok": True,
+        "incomplete": None,
     }
     assert report["generated_at"] == "2024-08-08T23:54:17.000Z"
     assert report["updatedAt"] == (START + 2 * SECOND) // 1_000_000
@@ -113,6 +114,10 @@ def test_damaged_or_foreign_snapshots_are_refused_with_a_reason() -> None:
     good = engine_after([trade(1)]).snapshot()
     with pytest.raises(StateError, match="cannot be read"):
         SymbolEngine.restore(good[:-3], PARAMS)
+    with pytest.raises(StateError, match="cannot be read"):
+        SymbolEngine.restore(good.replace(b"BTCUSDT", b"BTC\xff\xfeDT"), PARAMS)
+    with pytest.raises(StateError, match="cannot be read"):
+        SymbolEngine.restore(b"\x91" * 5000, PARAMS)
     with pytest.raises(StateError, match="version 99"):
         SymbolEngine.restore(msgspec.msgpack.encode([99, *msgspec.msgpack.decode(good)[1:]]), PARAMS)
 

@@ -11,6 +11,7 @@ ALLOWED = {
     "collections",
     "collections.abc",
     "datetime",
+    "enum",
     "functools",
     "itertools",
     "math",

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -84,3 +85,24 @@ async def test_a_wrong_password_is_refused_and_shown_to_nobody(as_user: Callable
 
 def test_a_redis_that_is_away_refuses_nobody() -> None:
     assert redis_refusal(Settings(redis_url="redis://127.0.0.1:1/0"), writes=True) is None
+
+
+@pytest.mark.parametrize(("user", "writes"), [("worker", True), ("reader", False)])
+async def test_the_users_of_the_project_may_work_in_any_database(
+    as_user: Callable[..., Awaitable[Settings]], user: str, writes: bool
+) -> None:
+    config = await as_user(user)
+    other = msgspec.structs.replace(config, redis_url=config.redis_url.removesuffix("/0") + "/3")
+    assert await missing_rights(other, writes=writes) == []
+
+
+async def test_a_prefix_needs_rights_of_its_own(as_user: Callable[..., Awaitable[Settings]]) -> None:
+    config = msgspec.structs.replace(await as_user("worker"), redis_prefix="staging:")
+    assert await missing_rights(config, writes=True) == ["EVALSHA on staging:report:*"]
+    await as_user("worker", "~staging:report:*", "&staging:report:changes")
+    assert await missing_rights(config, writes=True) == []
+    config = msgspec.structs.replace(await as_user("reader"), redis_prefix="staging:")
+    lacks = ["MGET staging:report:*", "SUBSCRIBE staging:report:changes"]
+    assert await missing_rights(config, writes=False) == lacks
+    await as_user("reader", "%R~staging:report:*", "&staging:report:changes")
+    assert await missing_rights(config, writes=False) == []

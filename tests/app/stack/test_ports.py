@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,13 @@ def test_a_port_base_outside_the_range_is_refused_with_what_is_allowed(base: int
 def test_a_worker_beyond_the_last_has_no_ports(index: int) -> None:
     with pytest.raises(StackError, match="at most 100 workers"):
         Ports().of_worker(index)
+
+
+def test_free_ports_are_distinct_and_not_of_those_that_connections_get() -> None:
+    found = free_ports(50) + free_ports(50)
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert len(set(found)) == 100
+    assert all(is_free(port) and port < lowest for port in found)
 
 
 def test_a_taken_port_gives_one_line_that_names_port_service_and_port_base() -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 from app.stores.base import Publication, StoreUnavailableError
 from app.stores.redis import RedisReportStore
 from app.stores.redis_reader import RedisReportReader
+from support.readings import bodies
 
 USERS = (Path(__file__).parents[3] / "deploy" / "redis-users.acl").read_text(encoding="utf-8").splitlines()
 
@@ -40,7 +41,7 @@ async def test_worker_and_reader_can_do_their_work(users: Callable[[str], str]) 
     assert await store.publish([Publication("BTCUSDT", epochs["BTCUSDT"], giant)]) == [True]
 
     assert await anext(changes) == "BTCUSDT"
-    assert await reader.read_many(["BTCUSDT", "NOSUCH"]) == [giant, None]
+    assert await bodies(reader, ["BTCUSDT", "NOSUCH"]) == {"BTCUSDT": giant, "NOSUCH": None}
     assert await reader.symbols(10) == ["BTCUSDT"]
     await changes.aclose()  # type: ignore[attr-defined] # an async generator behind its protocol
     await reader.close()
@@ -107,5 +108,5 @@ async def test_a_wrong_password_is_a_store_that_refuses(users: Callable[[str], s
     reader = RedisReportReader(users("reader").replace("CHANGE", "GUESS"), password=None, timeout_sec=5.0)
 
     with pytest.raises(StoreUnavailableError):
-        await reader.read_many(["BTCUSDT"])
+        await bodies(reader, ["BTCUSDT"])
     await reader.close()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.stores.base import EPOCH_KEY, EPOCH_LIMIT, Publication, ReportStore, StoreUnavailableError
+from app.stores.base import EPOCH_LIMIT, Publication, ReportStore, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from app.stores.redis import RedisReportStore
 
@@ -56,6 +56,20 @@ async def test_a_report_can_be_read_back_unchanged(store: ReportStore) -> None:
     assert await store.publish([Publication("BTCUSDT", epoch, b'{"a": 1}')]) == [True]
     assert await store.read("BTCUSDT") == b'{"a": 1}'
     assert await store.read("ETHUSDT") is None
+
+
+async def test_reports_of_any_number_of_symbols_are_read_at_once(store: ReportStore) -> None:
+    names = [f"S{number}" for number in range(350)]
+    await store.publish([Publication(name, 1, name.encode()) for name in names])
+    giant = b'{"symbol":"GIANT","depth":"' + b"x" * 300_000 + b'"}'
+    await store.publish([Publication("GIANT", 1, giant)])
+    expected = {name: name.encode() for name in names} | {"NONE": None, "GIANT": giant}
+
+    # As many questions at the same time as a pool has connections: one that took a connection a symbol would fail.
+    answers = await asyncio.gather(*(store.read_many(["NONE", *reversed(names), "GIANT"]) for _ in range(5)))
+
+    assert answers == [expected] * 5
+    assert await store.read_many([]) == {}
 
 
 async def test_an_older_epoch_is_refused_and_changes_nothing(store: ReportStore) -> None:
@@ -129,7 +143,7 @@ async def test_reports_expire_in_redis_and_epochs_do_not(redis_url: str) -> None
     store = RedisReportStore(redis_url, password=None, ttl_sec=TTL_SEC, timeout_sec=5.0)
     await store.publish([Publication("BTCUSDT", 1, b"x")])
     assert 0 < await store._redis.pttl("report:BTCUSDT") <= TTL_SEC * 1000
-    assert await store._redis.pttl(EPOCH_KEY + "BTCUSDT") == -1
+    assert await store._redis.pttl("report:writer:token:BTCUSDT") == -1
     await store.close()
 
 

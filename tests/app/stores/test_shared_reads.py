@@ -14,11 +14,11 @@ class Source:
         self.rounds: list[tuple[list[str], asyncio.Future[list[bytes | None]]]] = []
         self.asked = asyncio.Event()
 
-    async def read_many(self, symbols: Sequence[str]) -> list[bytes | None]:
+    async def read_many(self, symbols: Sequence[str]) -> dict[str, bytes | None]:
         answer: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
         self.rounds.append((list(symbols), answer))
         self.asked.set()
-        return await answer
+        return dict(zip(symbols, await answer, strict=True))
 
     async def next_round(self, count: int) -> tuple[list[str], asyncio.Future[list[bytes | None]]]:
         """Wait until the store was asked `count` times, and return the last."""
@@ -29,7 +29,7 @@ class Source:
         return self.rounds[count - 1]
 
 
-def reading(reads: SharedReads, *symbols: str) -> list[asyncio.Task[bytes | None]]:
+def reading(reads: SharedReads[bytes | None], *symbols: str) -> list[asyncio.Task[bytes | None]]:
     return [asyncio.create_task(reads.read(symbol)) for symbol in symbols]
 
 
@@ -58,8 +58,8 @@ async def test_several_symbols_of_one_question_are_read_at_one_moment() -> None:
 
 
 async def test_a_source_that_answers_at_once_is_asked_again_the_next_time() -> None:
-    async def at_once(symbols: Sequence[str]) -> list[bytes | None]:
-        return [symbol.encode() for symbol in symbols]
+    async def at_once(symbols: Sequence[str]) -> dict[str, bytes | None]:
+        return {symbol: symbol.encode() for symbol in symbols}
 
     reads = SharedReads(at_once, 10.0)
 
@@ -151,7 +151,7 @@ async def test_after_a_failure_probes_find_the_store_again() -> None:
     assert await tasks[0] == b"a"
 
 
-async def _up(reads: SharedReads) -> None:
+async def _up(reads: SharedReads[bytes | None]) -> None:
     while reads.down is not None:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0)
 

@@ -130,7 +130,7 @@ def test_a_redis_that_is_away_is_named_without_its_password(
     assert cli.main(command) == 1
 
     error = capsys.readouterr().err
-    assert f"Redis at 127.0.0.1:{port} is away" in error
+    assert f"Redis at 127.0.0.1:{port}: Redis is away or refuses" in error
     assert "secret" not in error
     assert "Traceback" not in error
 

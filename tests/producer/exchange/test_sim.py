@@ -42,7 +42,7 @@ def test_another_seed_gives_other_messages() -> None:
     assert run(["BTCUSDT"], seed=7) != run(["BTCUSDT"], seed=8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(min_value=-NS // 10, max_value=NS), max_size=12))
 def test_how_often_the_market_is_advanced_makes_no_difference(waits: list[int]) -> None:
     market = SimMarket(["BTCUSDT", "XRPUSDT"], seed=7, rate=100, start_ns=START_NS)

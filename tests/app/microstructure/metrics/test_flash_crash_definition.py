@@ -52,7 +52,7 @@ def observed(seconds: Sequence[tuple[int, float, float, list[tuple[int, float]]]
     return observations
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SECONDS)
 def test_risks_equal_the_definition_over_the_whole_history_at_every_prefix(
     seconds: list[tuple[int, float, float, list[tuple[int, float]]]],

@@ -56,7 +56,7 @@ def play(feed: BookFeed, steps: Sequence[tuple[int, tuple[object, ...]]]) -> Non
                 feed.restart()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS)
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
     steps: list[tuple[int, tuple[object, ...]]],

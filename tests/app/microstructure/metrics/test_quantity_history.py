@@ -105,7 +105,7 @@ def test_large_moves_only_when_500_more_samples_were_seen() -> None:
     assert history.large() == 9.0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4000), max_size=12), st.integers(0, 2**32 - 1), st.integers(1, 6))
 @example([20_003, 1, 499], 1, 6)
 def test_percentiles_equal_numpy_over_the_whole_history_at_every_prefix(
@@ -116,13 +116,11 @@ def test_percentiles_equal_numpy_over_the_whole_history_at_every_prefix(
     assert_equal_at_every_prefix([change_of(each) for each in quantities])
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(1e-8, 1e15), min_size=20, max_size=60), max_size=12))
 def test_any_quantities_give_what_numpy_gives(quantities: list[list[float]]) -> None:
     assert_equal_at_every_prefix([change_of(each) for each in quantities])
 
 
-@settings(deadline=None)
 @given(streams())
 def test_percentiles_follow_the_books_of_made_streams(events: list[Event]) -> None:
     assert_equal_at_every_prefix(changes_of(events))
@@ -146,7 +144,7 @@ def test_it_does_not_matter_how_samples_come_in_events_nor_whether_somebody_asks
     assert at_once.percentiles() == one_by_one.percentiles()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 2500), max_size=14), st.data())
 def test_a_restored_history_goes_on_as_if_nothing_had_happened(sizes: list[int], data: st.DataObject) -> None:
     random = np.random.default_rng(len(sizes))

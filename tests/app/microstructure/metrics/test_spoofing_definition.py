@@ -84,7 +84,7 @@ def large_sizes(observations: Sequence[Observation], unknown: int) -> list[float
     return [None if number < unknown else LARGE for number in range(count)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(STEPS, st.integers(0, 3))
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
     steps: list[tuple[int, tuple[Any, ...]]], unknown: int

@@ -212,7 +212,6 @@ def trades_of(moves: list[tuple[int, int, int, int]], base: int) -> list[TradeTi
     return trades
 
 
-@settings(deadline=None)
 @pytest.mark.parametrize("base", [99_980_000, 4_999_000, 61_700 * 10**8, 780], ids=str)
 @given(MOVES, st.integers(0, 90))
 def test_the_profile_equals_its_definition_at_every_prefix(
@@ -227,7 +226,7 @@ def test_the_profile_equals_its_definition_at_every_prefix(
             assert profile.value(as_of) == reference(trades[:number], as_of, PARAMS)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(streams())
 def test_the_profile_follows_made_streams(events: list[Event]) -> None:
     trades = [event for event in events if isinstance(event, TradeTick)]
@@ -237,7 +236,6 @@ def test_the_profile_follows_made_streams(events: list[Event]) -> None:
         assert profile.value(int(each.ts_event)) == reference(trades[:number], int(each.ts_event), PARAMS)
 
 
-@settings(deadline=None)
 @given(MOVES, st.data())
 def test_a_restored_profile_goes_on_as_if_nothing_had_happened(
     moves: list[tuple[int, int, int, int]], data: st.DataObject

@@ -5,7 +5,7 @@ once: the kernel closes its pipes. So each worker starts this small process, tel
 group, and when the pipe ends, for whatever reason, a LeaveGroup request is sent for that member. The session
 timeout then only covers the loss of a host and hangs.
 
-The heir runs in a session of its own, so that what is sent to the worker's process group does not reach it. Where
+The watcher runs in a session of its own, so that what is sent to the worker's process group does not reach it. Where
 everything of a host or container dies together, the session timeout remains.
 """
 
@@ -23,7 +23,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import GroupLoadInProgressError, KafkaError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from app import logs
+from app import logs, telemetry
 from app.security.kafka import kafka_client
 from app.settings import Settings, load
 
@@ -33,51 +33,65 @@ _TRY_FOR_SEC: Final = 10.0
 _PAUSE_SEC: Final = 0.1
 
 
-class LastWill:
+class LeaveOnDeath:
     """The worker's end of the pipe."""
 
     def __init__(self, config: Settings) -> None:
         self._config = config
-        self._heir: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._told = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody would leave the group for this worker, or it is not in it."""
+        return not self._told or (self._watcher is not None and self._watcher.poll() is None)
 
     def member(self, member_id: str) -> None:
         """Say who this worker is in the group."""
-        if member_id == self._told:
+        if member_id == self._told and self.alive:
             return
         self._told = member_id
         try:
-            heir = self._heir = self._heir or self._start()
-            if heir.stdin is not None:
-                heir.stdin.write(f"{member_id}\n".encode())
-                heir.stdin.flush()
+            if self._watcher is None or self._watcher.poll() is not None:
+                self._watcher = self._start()
+            if self._watcher.stdin is not None:
+                self._watcher.stdin.write(f"{member_id}\n".encode())
+                self._watcher.stdin.flush()
         except OSError as error:
             # The worker does its work without; its partitions would wait for the session timeout.
+            telemetry.ERRORS.labels("worker", "leave_on_death").inc()
             logger.warning("nobody will leave the group for this worker if it dies: %s", error)
 
+    async def look(self) -> None:
+        """Start the watcher again if it has died."""
+        if not self.alive:
+            telemetry.ERRORS.labels("worker", "leave_on_death").inc()
+            logger.warning("the process that leaves the group for this worker has died, starting another")
+            self.member(self._told)
+
     def _start(self) -> "subprocess.Popen[bytes]":
-        heir = subprocess.Popen(
-            [sys.executable, "-m", "app.last_will"],
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "app.leave_on_death"],
             stdin=subprocess.PIPE,
             start_new_session=True,
             env={**os.environ, "NT_NODE_ID": self._config.node_id},
         )
-        atexit.register(_end, heir)
-        return heir
+        atexit.register(_end, watcher)
+        return watcher
 
 
-def _end(heir: "subprocess.Popen[bytes]") -> None:
-    """Let the heir end with the worker; to leave a second time does no harm."""
+def _end(watcher: "subprocess.Popen[bytes]") -> None:
+    """Let the watcher end with the worker; to leave a second time does no harm."""
     with suppress(OSError, subprocess.TimeoutExpired):
-        heir.communicate(timeout=_TRY_FOR_SEC)
+        watcher.communicate(timeout=_TRY_FOR_SEC)
 
 
-class _Heir:
+class _Watcher:
     """Knows the group's coordinator before it is needed."""
 
     def __init__(self, config: Settings) -> None:
         self._group = config.worker_group
-        self._client = AIOKafkaClient(**kafka_client(config), request_timeout_ms=2000)
+        self._client = AIOKafkaClient(**kafka_client(config))
         self._connected = False
 
     async def wait_and_leave(self, pipe: asyncio.StreamReader) -> None:
@@ -129,11 +143,11 @@ class _Heir:
 async def _run(config: Settings) -> None:
     loop, pipe = asyncio.get_running_loop(), asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(pipe), sys.stdin)
-    await _Heir(config).wait_and_leave(pipe)
+    await _Watcher(config).wait_and_leave(pipe)
 
 
 if __name__ == "__main__":
     settings = load()
-    logs.configure("last_will", settings.node_id, settings.log_level, settings.secret_values)
+    logs.configure("leave_on_death", settings.node_id, settings.log_level, settings.secret_values)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is said here
     asyncio.run(_run(settings))

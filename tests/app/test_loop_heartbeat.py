@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.heartbeats import Heartbeat
+from app.loop_heartbeat import Heartbeat
 
 Loop = asyncio.AbstractEventLoop
 
