@@ -40,6 +40,10 @@ class Reports:
         found = {symbol: await self.of(symbol) for symbol in SYMBOLS}
         return {symbol: report["provenance"]["offset"] for symbol, report in found.items() if report}
 
+    async def complete(self) -> bool:
+        """True if each symbol has a report, and with it an epoch."""
+        return len(await self.offsets()) == len(SYMBOLS)
+
     async def writers(self) -> dict[str, tuple[str, int]]:
         found = {symbol: await self.of(symbol) for symbol in SYMBOLS}
         return {
@@ -91,7 +95,7 @@ async def test_a_killed_worker_goes_on_from_its_snapshot_and_counts_nothing_twic
     worker = deployment.worker("w1")
     with worker:
         sending = asyncio.create_task(deployment.send(events[:half], delay=0.002))
-        await eventually(lambda: reports.of("LTCUSDT"), "a report while events come")
+        await eventually(reports.complete, "each symbol has a report while events come")
         worker.kill()
         await sending
     with worker:
