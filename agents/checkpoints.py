@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from itertools import batched
 from math import ceil
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 COVERAGE_SEC: Final = 1.0
 """What a next owner reads again of a partition whose symbols are quiet, at most."""
+_IN_A_TURN: Final = 20
+"""Snapshots that are made before others of this process have a turn; one of full windows takes a millisecond."""
 
 Commit = Callable[[Mapping[int, int], Collection[int]], Awaitable[bool]]
 """Commits offsets by partition; those of the second argument even if not new. Returns whether the group took them."""
@@ -93,7 +96,11 @@ class Checkpoints:
             self._owned.handed_over = True
 
     async def _take(self, due: list[OwnedSymbol], *, last: bool = False) -> None:
-        outcomes = await asyncio.gather(*map(self._save, due), return_exceptions=True)
+        saving: list[asyncio.Future[None]] = []
+        for some in batched(due, _IN_A_TURN):
+            saving += map(asyncio.ensure_future, map(self._save, some))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*saving, return_exceptions=True)
         for symbol, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 telemetry.ERRORS.labels("checkpoint", "snapshot").inc()

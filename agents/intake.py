@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiokafka.partitioner import murmur2
 
+from agents.admission import Admission, NotAdmittedError
 from agents.log_fields import record_fields
 from agents.observed import RATES
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
@@ -71,8 +72,10 @@ class Intake:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // _NANOS_PER_MS,
         traces: "WorkerTraces | None" = None,
+        admission: Admission | None = None,
     ) -> None:
         self._owned = owned
+        self._admission = admission or Admission(owned)
         self._wall_ms = wall_ms
         self._latest_ns = 0
         self._params = params
@@ -102,7 +105,7 @@ class Intake:
         traced = self._traces.found(records) if self._traces is not None else None
         for record in records:
             try:
-                self._apply(record, counts)
+                self._apply(record, counts, now_ns)
             except BadEventError as error:
                 self._set_aside(progress, record, error)
             except Exception as error:  # a fault in a metric must not stop the stream, nor lose the record
@@ -142,13 +145,13 @@ class Intake:
         progress.refused = first
         return False
 
-    def _apply(self, record: Record, counts: Counter[tuple[str, str]]) -> None:
+    def _apply(self, record: Record, counts: Counter[tuple[str, str]], now_ns: int) -> None:
         event = decode(record.value, record.key)
         if event.ts_event > (record.timestamp + MAX_AHEAD_MS) * _NANOS_PER_MS or event.ts_event > self._latest_ns:
             self._require_time(event, record)
         symbol = self._owned.symbols.get(event.symbol)
         if symbol is None:
-            symbol = self._new_symbol(event, record.partition)
+            symbol = self._new_symbol(event, record.partition, now_ns)
         elif symbol.partition != record.partition:
             raise BadEventError("wrong_partition", f"{event.symbol} belongs to partition {symbol.partition}")
         if symbol.engine.apply(event, record.offset):
@@ -172,20 +175,25 @@ class Intake:
         if record.timestamp > 0 and ahead_ms > MAX_AHEAD_MS:
             raise BadEventError("time_ahead", f"ts_event is {ahead_ms // 1000} s ahead of the record's own time")
 
-    def _new_symbol(self, event: Event, partition: int) -> OwnedSymbol:
+    def _new_symbol(self, event: Event, partition: int, now_ns: int) -> OwnedSymbol:
         home = home_partition(event.symbol, self._partitions)
         if home != partition:
             raise BadEventError("wrong_partition", f"{event.symbol} belongs to partition {home}")
+        self._admission.require(event.symbol, partition)
         # What came before this event was for others.
         covered = self._owned.partitions[partition].position
         engine, writer = SymbolEngine(event.symbol, self._params), Writer(self._owned.owner)
-        symbol = OwnedSymbol(engine, partition, writer=writer, covered=covered)
+        symbol = OwnedSymbol(engine, partition, writer=writer, covered=covered, admitted_ns=now_ns)
         self._owned.symbols[event.symbol] = symbol
         return symbol
 
     def _set_aside(self, progress: PartitionProgress, record: Record, error: BadEventError) -> None:
         if record.offset <= progress.position:
             return  # read again after a rebalance, already set aside
+        if isinstance(error, NotAdmittedError):
+            telemetry.REFUSED.labels(error.reason).inc()
+            if error.known:
+                return
         if isinstance(record, Unreadable):
             error = BadEventError(record.reason, record.detail)
         telemetry.DEAD_LETTERS.labels(error.reason).inc()

@@ -31,6 +31,8 @@ class OwnedSymbol:
         fenced: a newer writer is known; nothing may be written any more.
         arrived_ns: monotonic time at which the event with the newest time arrived.
         newest: event time of that event.
+        heard_ns: monotonic time at which an event came last, or the symbol was taken over.
+        admitted_ns: monotonic time at which this worker heard of it first, 0 if it was taken over.
         uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
         applied_since: first offset applied since the snapshot that is on its way.
         epoch_saved: a snapshot under `epoch` is in the table.
@@ -55,6 +57,8 @@ class OwnedSymbol:
     fenced: bool = False
     arrived_ns: int = 0
     newest: int = field(init=False)
+    heard_ns: int = 0
+    admitted_ns: int = 0
     uncovered: int | None = None
     applied_since: int | None = None
     epoch_saved: bool = False
@@ -93,6 +97,7 @@ class OwnedSymbol:
 
     def arrived(self, now_ns: int) -> None:
         """Note that events came at `now_ns`: only those that move the newest event time say that the market goes on."""
+        self.heard_ns = now_ns
         if self.engine.ts_event != self.newest:
             self.newest, self.arrived_ns = self.engine.ts_event, now_ns
 
@@ -110,6 +115,11 @@ class OwnedSymbol:
             self.stale_keys.add(Key(self.engine.symbol, self.epoch, self.writer.owner).encode())
         self.epoch, self.fenced, self.epoch_saved, self.reported = None, False, False, False
         self.writer = Writer(self.writer.owner)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all that is known of it is in the table, under our epoch."""
+        return self.epoch_saved and not self.fenced and self.uncovered is None
 
     def snapshot_taken(self) -> None:
         """Note that a snapshot left the engine; only events from here on are not in it."""

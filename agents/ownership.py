@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -32,6 +33,8 @@ Load = Callable[[int, int, LogId | None], Mapping[str, SymbolRecords]]
 """Returns what the table has of a partition, for a worker of a state version that reads a log."""
 Write = Callable[[int, Mapping[bytes, bytes]], Awaitable[Any]]
 _RECORD_SEC: Final = 2.0
+EPOCHS_AT_ONCE: Final = 200
+"""The time limit is for each answer of Redis, one that comes too late has used epochs up, and reports wait for it."""
 # A predecessor's report is younger than our question, so one dated far beyond our clock shows one of both to be wrong.
 _FAR_AHEAD_NS: Final = 60 * 10**9
 _NANOS_PER_MS: Final = 10**6
@@ -149,6 +152,7 @@ class Ownership:
             partition,
             table_epoch=table_epoch,
             arrived_ns=mine.arrived_ns if mine is not None and here.kept else self._monotonic_ns(),
+            heard_ns=mine.heard_ns if mine is not None and here.kept else self._monotonic_ns(),
             writer=Writer(self._owned.owner),
             uncovered=here.saved + 1 if engine.offset > here.saved else None,
             saved=here.saved,
@@ -174,12 +178,12 @@ class Ownership:
             symbol.engine.missed("events_expired")
 
     async def take_epochs(self) -> None:
-        """Take a writer epoch for every symbol that has none yet; try again later if the store is away."""
+        """Take a writer epoch for symbols that have none yet, `EPOCHS_AT_ONCE`; again later if the store is away."""
         async with self._taking:  # two epochs for one symbol, and the first would be refused
-            await self._take_epochs()
+            waiting = ((name, s) for name, s in self._owned.symbols.items() if s.epoch is None and not s.fenced)
+            await self._take_epochs(dict(islice(waiting, EPOCHS_AT_ONCE)))
 
-    async def _take_epochs(self) -> None:
-        waiting = {name: s for name, s in self._owned.symbols.items() if s.epoch is None and not s.fenced}
+    async def _take_epochs(self, waiting: Mapping[str, OwnedSymbol]) -> None:
         if not waiting:
             self.store_away = False
             return

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from zlib import crc32
 
 from agents.owned import Owned, OwnedSymbol
 from app import telemetry
@@ -71,7 +72,7 @@ class SlowCycles:
         if symbol.slow_due_ns:
             return now_ns + self._period_ns
         # The first time, symbols of one moment are spread over the period by their name.
-        return now_ns + self._period_ns * (1 + hash(symbol.engine.symbol) % 1000) // 1000
+        return now_ns + self._period_ns * (1 + crc32(symbol.engine.symbol.encode()) % 1000) // 1000
 
 
 async def compute_here(engine: SymbolEngine, as_of: int) -> SlowSections:

@@ -19,8 +19,10 @@ from aiokafka.client import AIOKafkaClient
 from faust.types import TP
 from prometheus_client import start_http_server
 
+from agents.admission import Admission
 from agents.checkpoints import Checkpoints
 from agents.dead_letters import DeadLetters
+from agents.forgetting import Forgetting
 from agents.intake import Intake
 from agents.owned import Owned
 from agents.ownership import Ownership
@@ -52,9 +54,11 @@ logger = logging.getLogger(__name__)
 _HAND_OVER_SEC: Final = 1.0
 _STORE_TIMEOUT_SEC: Final = 0.5
 _SNAPSHOT_SHARES: Final = 10
+_SILENT_SHARE: Final = 0.5
 _FIRST_REPORT_SEC: Final = 0.02
 _TOPICS_SEC: Final = 1.0
 _LOOK_SEC: Final = 1.0
+_FORGET_SEC: Final = 5.0
 _GIVE_UP_SEC: Final = 5.0
 _METADATA_MS: Final = 250
 _HEARTBEAT_SEC: Final = 0.1
@@ -89,7 +93,9 @@ def create_app(config: Settings) -> BatchApp:
     snapshot_sec = config.snapshot_interval_ms / 1000
     checkpoints = Checkpoints(owned, table, source.commit, snapshot_sec, _SNAPSHOT_SHARES)
     tracing = traces.for_worker(config, owned, store.tell_trace)
-    reports = Reports(owned, store, config.node_id, traces=tracing)
+    reports = Reports(
+        owned, store, config.node_id, traces=tracing, silent_sec=config.fast_cycle_ms / 1000 * _SILENT_SHARE
+    )
 
     def lagging() -> bool:
         return source.backlog() > config.slow_lag_events
@@ -108,7 +114,11 @@ def create_app(config: Settings) -> BatchApp:
         telemetry.BACKLOG.set(source.backlog())
 
     dead_letters = DeadLetters(app.publish, config.dlq_topic)
-    intake = Intake(owned, params, config.events_partitions, dead_letters.send, source, traces=tracing)
+    admission = Admission(owned, config.worker_symbols, config.partition_symbols)
+    intake = Intake(
+        *(owned, params, config.events_partitions, dead_letters.send, source), traces=tracing, admission=admission
+    )
+    forgetting = Forgetting(owned, table, store, admission, config.forget_after_sec, reports.publishing)
     _consume(app, config.events_topic, intake)
     leaver = LeaveOnDeath(config)
     _take_over(app, follower, source, ownership, leaver)
@@ -121,7 +131,7 @@ def create_app(config: Settings) -> BatchApp:
 
     topic_changes = TopicChanges(app, watch, follower, config.events_topic, config.events_partitions)
     health = WorkerHealth(
-        *(app, owned, store, ownership, reports, checkpoints, follower, source, dead_letters, leaver),
+        *(app, owned, store, ownership, reports, checkpoints, follower, source, dead_letters, admission, leaver),
         Repeats(owned, lagging),
         topic_changes,
         snapshot_sec=snapshot_sec,
@@ -137,6 +147,7 @@ def create_app(config: Settings) -> BatchApp:
         _run_every(app, snapshot_sec / _SNAPSHOT_SHARES, checkpoints.run),
         _run_every(app, _TOPICS_SEC, topic_changes.run),
         _run_every(app, _LOOK_SEC, look),
+        _run_every(app, _FORGET_SEC, forgetting.run),
     ]
     _before_join(app, table, follower, _vital_watch(app, follower, health, cycles))
     _serve(app, config, owned, health.problems)

@@ -33,6 +33,8 @@ def _form(pattern: str, allowed: str) -> Meta:
 Port = Annotated[int, Meta(ge=1, le=65535)]
 _PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"  # in the text of an address
 Symbols = Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+Pattern = Annotated[str, Meta(pattern=r"^[A-Z0-9*?]{1,20}$")]
+Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1, max_length=1000)]
 File = Annotated[str, _form(r"^[^\x00]+$", "the name of a file in PEM that can be read")]
 
 
@@ -79,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_group: Annotated[
         str, _form(r"^[A-Za-z0-9._-]{1,100}$", "1 to 100 letters, digits, dots, hyphens or underscores")
     ] = "context8"
+    worker_symbols: Patterns = ("*",)
+    partition_symbols: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    forget_after_sec: Annotated[int, Meta(ge=1, le=31_536_000)] = 86_400
     worker_data_dir: Annotated[str, Meta(min_length=1)] | None = None
     worker_web_port: Port = 6066
     session_timeout_ms: Annotated[int, Meta(ge=500, le=80_000)] = 1500
@@ -175,6 +180,9 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "events_partitions": "partitions of the events topic: the most workers that can share it",
     "topic_replication": "copies of each topic that `context8 topics` creates; auto is one a broker, at most 3",
     "worker_group": "consumer group of the workers and prefix of their table topics",
+    "worker_symbols": "names that a worker takes in, or patterns such as *USDT, separated by commas",
+    "partition_symbols": "symbols that each partition of the events topic may have; new names beyond go aside",
+    "forget_after_sec": "silence after which a worker gives a symbol up, while others are heard of",
     "worker_data_dir": "folder of the tables, one for each worker of a host; default data/worker-<WORKER_WEB_PORT>",
     "worker_web_port": "Faust's web port",
     "session_timeout_ms": "silence after which the broker gives a worker's partitions away",
@@ -263,7 +271,7 @@ def env_example() -> str:
 
 
 def _convert(name: str, text: str, hint: Any) -> Any:
-    raw: Any = tuple(part.strip() for part in text.split(",")) if hint is Symbols else text
+    raw: Any = tuple(part.strip() for part in text.split(",")) if hint in (Symbols, Patterns) else text
     try:
         value = msgspec.convert(raw, hint, strict=False)
     except msgspec.ValidationError:
@@ -282,6 +290,8 @@ def _refused(name: str, text: str, hint: Any) -> SettingsError:
 def _allowed(name: str, hint: Any) -> str:
     if hint is Symbols:
         return f"a comma-separated list without repeats, each {SYMBOL_ALLOWED}"
+    if hint is Patterns:
+        return "a comma-separated list of A-Z, 0-9, * for any characters and ? for one, each 1 to 20 long"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     metas = [m for part in (hint, *get_args(hint)) for m in getattr(part, "__metadata__", ())]

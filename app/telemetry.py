@@ -41,6 +41,8 @@ SYMBOLS_ASSIGNED = Gauge("nt_symbols_assigned", "Symbols that this worker owns")
 LEASE_CONFLICTS = Counter("nt_lease_conflicts", "Publishes refused because a newer writer epoch exists")
 REBALANCES = Counter("nt_hrw_rebalances", "Partition rebalances that this worker took part in")
 DEAD_LETTERS = Counter("context8_dead_letters", "Unusable messages sent to the dead-letter topic", ["reason"])
+REFUSED = Counter("context8_refused_events", "Events whose names are no symbols of ours, by reason", ["reason"])
+FORGOTTEN = Counter("context8_forgotten_symbols", "Symbols that were given up because nothing came of them any more")
 PROBLEMS = Gauge("context8_problems", "1 while /health names a problem of this kind", ["kind"])
 BACKLOG = Gauge("context8_backlog_events", "Events in the worker's partitions that no engine has seen yet")
 DUPLICATES = Counter("context8_duplicate_events", "Events at or below a snapshot's offset, skipped")
@@ -104,7 +106,9 @@ _DEAD_LETTER_REASONS: Final = (
     "malformed_json",
     "oversized",
     "oversized_batch",
+    "symbol_not_allowed",
     "time_ahead",
+    "too_many_symbols",
     "wrong_partition",
 )
 
@@ -112,5 +116,7 @@ for _labels in _ERRORS:
     ERRORS.labels(*_labels)
 for _reason in _DEAD_LETTER_REASONS:
     DEAD_LETTERS.labels(_reason)
+for _reason in ("symbol_not_allowed", "too_many_symbols"):
+    REFUSED.labels(_reason)
 for _outcome in ("done", "skipped", "failed"):
     SLOW_CYCLES.labels(_outcome)

@@ -6,9 +6,10 @@ worker goes on.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
+from agents.admission import Admission
 from agents.checkpoints import Checkpoints
 from agents.dead_letters import DeadLetters
 from agents.owned import Owned
@@ -30,7 +31,16 @@ _TAKEOVER_SEC: Final = 15.0
 _NAMED: Final = 5
 
 Kind = Literal[
-    "redis", "snapshots", "group", "leave_on_death", "changelog", "events", "dead_letters", "symbols", "repeats"
+    "redis",
+    "snapshots",
+    "group",
+    "leave_on_death",
+    "changelog",
+    "events",
+    "dead_letters",
+    "symbols",
+    "admission",
+    "repeats",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -57,6 +67,7 @@ class WorkerHealth:
         follower: Follower,
         source: Source,
         dead_letters: DeadLetters,
+        admission: Admission,
         leaver: LeaveOnDeath,
         repeats: Repeats,
         topic_changes: TopicChanges,
@@ -72,6 +83,7 @@ class WorkerHealth:
         self._follower = follower
         self._source = source
         self._dead_letters = dead_letters
+        self._admission = admission
         self._leaver = leaver
         self._repeats = repeats
         self._topic_changes = topic_changes
@@ -184,13 +196,21 @@ class WorkerHealth:
             yield Problem(
                 "symbols", f"reports of {_named(refused)} are refused: a newer writer exists, or epochs are used up"
             )
+        turned_away = self._admission.refused()
+        if turned_away:
+            why = next(reversed(turned_away.values()))
+            yield Problem(
+                "admission",
+                f"names were refused within a minute: {_named(turned_away)}: {why}",
+                blocking=False,
+            )
         twice = self._repeats.lasting()
         if twice:
             lasting = f"events of {_named(twice)} have come twice for {max(twice.values()):.0f} s"
             yield Problem("repeats", f"{lasting}: do two producers write them?", blocking=False)
 
 
-def _named(names: "list[str] | dict[str, float]") -> str:
+def _named(names: Iterable[str]) -> str:
     every = sorted(names)
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
     return ", ".join(every[:_NAMED]) + more

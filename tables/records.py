@@ -60,6 +60,14 @@ class Key(NamedTuple):
         return cls(symbol, int(epoch), owner, int(*number) if number else None)
 
 
+def symbol_of(key: bytes) -> str | None:
+    """Return whose record is under `key`, `None` if that is no symbol's."""
+    try:
+        return Key.decode(key).symbol
+    except ValueError:
+        return None
+
+
 class Snapshot(NamedTuple):
     """A state on its way to the changelog.
 
@@ -136,6 +144,10 @@ class Writer:
             )
         )
         return Changes(writes, gone)
+
+    def keys(self, symbol: str, epoch: int) -> set[bytes]:
+        """Return the keys of what was written last, and of the epoch."""
+        return {*self._pieces, Key(symbol, epoch, self.owner).encode()}
 
 
 class Changes(NamedTuple):

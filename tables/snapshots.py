@@ -11,7 +11,7 @@ What is written under which key is told in `tables.records`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 import faust
@@ -19,7 +19,7 @@ import faust
 from app import telemetry
 from app.topic_ids import LogId
 from tables.database import Database
-from tables.records import SymbolRecords, read
+from tables.records import SymbolRecords, read, symbol_of
 
 TABLE_NAME: Final = "snapshots"
 Publish = Callable[[str, int, Iterable[tuple[bytes, bytes | None]]], Coroutine[Any, Any, None]]
@@ -50,6 +50,10 @@ class SnapshotTable:
     def load(self, partition: int, version: int, log: LogId | None) -> dict[str, SymbolRecords]:
         """Return what there is of each symbol of `partition`, for a worker of state `version` that reads `log`."""
         return read(self.database.items(partition), version, log)
+
+    def keys_of(self, partition: int, symbols: Collection[str]) -> set[bytes]:
+        """Return every key that there is of `symbols`, whoever wrote it."""
+        return {key for key, _ in self.database.items(partition) if symbol_of(key) in symbols}
 
     def write(self, partition: int, values: Mapping[bytes, bytes]) -> asyncio.Future[Any]:
         """Write in this order; the future is done when the changelog's brokers have all of it."""

@@ -6,6 +6,7 @@ test is skipped and says why; with CI=true in the environment it fails, so that 
 """
 
 import re
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,13 @@ if settings.get_current_profile_name() == "default":
     settings.load_profile("untimed")
 
 _TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"
+
+
+def pytest_configure() -> None:
+    """Undo what a background shell and `nohup` leave to their children: tests interrupt theirs, and hang up."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

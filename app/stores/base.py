@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 EPOCH_WARN: Final = 2**62
+EPOCH_KEPT_SEC: Final = 86_400
 EPOCH_LIMIT: Final = 2**63 - 1000  # Redis counts in signed 64-bit integers and must never wrap
 
 
@@ -27,11 +28,12 @@ class StoreUnavailableError(Exception):
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """One report to write: `body` is its JSON, `epoch` the writer's right to write it."""
+    """One report to write: `body` is its JSON, `epoch` the writer's right to write it, `offset` what it goes up to."""
 
     symbol: str
     epoch: int
     body: bytes
+    offset: int = -1
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +70,12 @@ class ReportStore(Protocol):
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
         """Write each report whose epoch is not older than the newest known; say for each whether it was."""
+
+    async def forget(self, epochs: Mapping[str, int]) -> set[str]:
+        """Delete the report of each symbol whose epoch is not older than the newest known; return which those are.
+
+        Their epochs are kept for a day: until then a new one is greater, whatever the table knows.
+        """
 
     async def read(self, symbol: str) -> bytes | None:
         """Return the newest report's JSON, `None` if there is none or it has expired."""

@@ -28,6 +28,13 @@ class MemoryReportStore:
         """See `ReportStore.publish`."""
         return [self._publish(each) for each in publications]
 
+    async def forget(self, epochs: Mapping[str, int]) -> set[str]:
+        """See `ReportStore.forget`."""
+        ours = {symbol for symbol, epoch in epochs.items() if epoch >= self._epochs.get(symbol, 0)}
+        for symbol in ours:
+            self._reports.pop(symbol, None)
+        return ours
+
     async def read(self, symbol: str) -> bytes | None:
         """See `ReportStore.read`."""
         reading = self._reading(symbol)

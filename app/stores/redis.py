@@ -1,4 +1,4 @@
-"""The report store in Redis or Valkey: two Lua scripts make taking an epoch and publishing atomic.
+"""The report store in Redis or Valkey: three Lua scripts make taking an epoch, publishing and forgetting atomic.
 
 Lua's numbers are doubles, exact only up to 2^53, while epochs go to 2^63; so the scripts compare epochs as
 decimal text: the longer is greater, equals are compared digit by digit. Counting is left to INCR, which is
@@ -21,6 +21,7 @@ from app.security.redis_address import redis_address
 from app.security.redis_trouble import trouble
 from app.security.secret import Secret
 from app.stores.base import (
+    EPOCH_KEPT_SEC,
     EPOCH_LIMIT,
     Publication,
     StoreUnavailableError,
@@ -88,6 +89,19 @@ return 1
 """
 )
 
+# KEYS: epoch, report, heavy part, when written. ARGV: writer's epoch, life of the epoch in ms.
+# Returns 1 if the report is gone, 0 if there is a newer writer.
+_FORGET: Final = (
+    _NEWER
+    + """
+local known = redis.call('GET', KEYS[1])
+if known and newer(known, ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+return 1
+"""
+)
+
 
 class RedisReportStore:
     """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip.
@@ -122,6 +136,7 @@ class RedisReportStore:
         self._ttl_ms = ttl_sec * 1000
         self._take = _Script(self._redis, _TAKE)
         self._publish = _Script(self._redis, _PUBLISH)
+        self._forget = _Script(self._redis, _FORGET)
 
     async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
         """See `ReportStore.take_epochs`; one round trip for all."""
@@ -134,6 +149,16 @@ class RedisReportStore:
         """See `ReportStore.publish`; one round trip for all."""
         answers = await self._write(self._publish, list(map(self._publish_call, publications)))
         return [bool(written) for written in answers]
+
+    async def forget(self, epochs: Mapping[str, int]) -> set[str]:
+        """See `ReportStore.forget`; one round trip for all."""
+        kept_ms = EPOCH_KEPT_SEC * 1000
+        calls = [
+            ([self._keys.epoch(symbol), *self._keys.reading(symbol)], [str(epoch), kept_ms])
+            for symbol, epoch in epochs.items()
+        ]
+        answers = await self._write(self._forget, calls)
+        return {symbol for symbol, gone in zip(epochs, answers, strict=True) if gone}
 
     async def tell_trace(self, message: bytes) -> None:
         """Send a message to readers that have traces on; see `app.traces`."""

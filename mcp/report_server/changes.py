@@ -7,14 +7,10 @@ example: whoever listens looks for itself from time to time.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Final
 
-from mcp.server.subscriptions import InMemorySubscriptionBus, ServerEvent
-from mcp.shared.subscriptions import ResourceUpdated
-
 from app.stores.base import StoreUnavailableError
-from report_server.resources import REPORT_URI
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +20,7 @@ _LONGEST_PAUSE_SEC: Final = 1.0
 
 
 class Changes:
-    """Calls listeners with the symbol of each changed report.
+    """Calls listeners with the symbol of each changed report that they want.
 
     `source()` yields '' once it is subscribed and then symbols, and raises `StoreUnavailableError` when the
     subscription is lost. Listeners are called on the event loop and must neither block nor raise.
@@ -33,17 +29,27 @@ class Changes:
     def __init__(self, source: Callable[[], AsyncIterator[str]]) -> None:
         self._source = source
         self._listeners: dict[object, Listener] = {}
+        self._of_symbols: dict[str, dict[object, Listener]] = {}
+        self._of_all: dict[object, Listener] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Register `listener`; return what takes it off again, which may be called more than once."""
+    def subscribe(self, listener: Listener, symbols: Collection[str] | None = None) -> Callable[[], None]:
+        """Register `listener` of these symbols, or of all; return what takes it off again, also more than once."""
         token = object()
         self._listeners[token] = listener
+        homes = [self._of_all] if symbols is None else [self._of_symbols.setdefault(each, {}) for each in set(symbols)]
+        for home in homes:
+            home[token] = listener
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._listen())
 
         def unsubscribe() -> None:
             self._listeners.pop(token, None)
+            for home in homes:
+                home.pop(token, None)
+            for symbol in symbols or ():
+                if not self._of_symbols.get(symbol, True):
+                    del self._of_symbols[symbol]
             if not self._listeners and self._task is not None:
                 self._task.cancel()
                 self._task = None
@@ -53,10 +59,17 @@ class Changes:
     async def close(self) -> None:
         """Stop listening."""
         self._listeners.clear()
+        self._of_symbols.clear()
+        self._of_all.clear()
         if (task := self._task) is not None:
             self._task = None
             task.cancel()
             await asyncio.wait([task])
+
+    def _listening_to(self, symbol: str) -> list[Listener]:
+        if not symbol:
+            return list(self._listeners.values())
+        return [*self._of_symbols.get(symbol, {}).values(), *self._of_all.values()]
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE_SEC
@@ -64,36 +77,9 @@ class Changes:
             try:
                 async for symbol in self._source():
                     pause = _FIRST_PAUSE_SEC
-                    for listener in list(self._listeners.values()):
+                    for listener in self._listening_to(symbol):
                         listener(symbol)
             except StoreUnavailableError as error:
                 _log.debug("no news of changes: %s", error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SEC)
-
-
-class ChangesBus:
-    """The SDK's `SubscriptionBus` over `Changes`: a changed report is an updated resource, in every reader."""
-
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
-        self._local = InMemorySubscriptionBus()
-
-    async def publish(self, event: ServerEvent) -> None:
-        """Deliver an event of this process; changes of reports come from the workers alone."""
-        await self._local.publish(event)
-
-    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Register `listener`; return what takes it off again."""
-
-        def changed(symbol: str) -> None:
-            if symbol:
-                listener(ResourceUpdated(REPORT_URI + symbol))
-
-        undo = (self._local.subscribe(listener), self._changes.subscribe(changed))
-
-        def unsubscribe() -> None:
-            for each in undo:
-                each()
-
-        return unsubscribe

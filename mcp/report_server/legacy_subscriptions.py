@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import ResourceUpdated, ServerEvent, SubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from app.microstructure.events import SYMBOL_ALLOWED, is_symbol
+from report_server.changes import Changes
 from report_server.echo import shown
 from report_server.resources import REPORT_URI
 
@@ -27,13 +27,13 @@ _METHODS: Final = ("resources/subscribe", "resources/unsubscribe")
 
 
 class LegacySubscriptions:
-    """SDK middleware of a server with one connection; `bus` says which resources changed."""
+    """SDK middleware of a server with one connection."""
 
-    def __init__(self, bus: SubscriptionBus) -> None:
+    def __init__(self, changes: Changes) -> None:
         self._wanted: set[str] = set()
         self._pending: set[str] = set()
         self._changed = asyncio.Event()
-        self._bus = bus
+        self._changes = changes
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -58,7 +58,7 @@ class LegacySubscriptions:
 
     async def _tell(self, session: ServerSession) -> None:
         # It lasts as long as the connection does, which is as long as the process.
-        unsubscribe = self._bus.subscribe(self._note)
+        unsubscribe = self._changes.subscribe(self._note)
         try:
             while await self._changed.wait():
                 self._changed.clear()
@@ -68,9 +68,11 @@ class LegacySubscriptions:
         finally:
             unsubscribe()
 
-    def _note(self, event: ServerEvent) -> None:
-        if isinstance(event, ResourceUpdated) and event.uri in self._wanted:
-            self._pending.add(event.uri)
+    def _note(self, symbol: str) -> None:
+        # Without a symbol: news may have been lost, so each report may have changed.
+        news = {REPORT_URI + symbol} & self._wanted if symbol else self._wanted
+        if news:
+            self._pending |= news
             self._changed.set()
 
 

@@ -114,7 +114,7 @@ class ReaderMetrics:
             self._errors.labels(*labels)
         for whose in get_args(Whose):
             self._wrong_clocks.labels(whose)
-        for reason in ("token", "rate", "slow_head", "connections"):
+        for reason in ("token", "rate", "slow_head", "slow_reader", "connections"):
             self.refused.labels(reason)
         outcomes = [*((each.word, str(each.http_status)) for each in Outcome), _CRASHED]
         for method in get_args(Method):

@@ -1,10 +1,11 @@
 """uvicorn's HTTP protocol with bounds for what comes before a request is complete.
 
-Until then nobody knows what a connection is good for, and it costs memory and a descriptor all the same. Three things
+Until then nobody knows what a connection is good for, and it costs memory and a descriptor all the same. Four things
 are bounded, which uvicorn leaves to the client:
 
 * **the head**: httptools takes a request line and headers of any length and gathers them in memory;
 * **the time** from the connection, or from the first byte of a further request, to the end of the head;
+* **the time** for which a client does not read what it is sent: it keeps a place that others may want;
 * **the number** of connections, in all and of one address. Where there are more, the one goes that has waited longest
   without a complete request, so that anyone who asks is answered whatever others leave open; uvicorn's own limit would
   answer everybody with 503, probes of liveness included.
@@ -12,6 +13,7 @@ are bounded, which uvicorn leaves to the client:
 
 import asyncio
 import resource
+import socket
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal
@@ -20,12 +22,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 32_768
 HEAD_SEC: Final = 5.0
+READ_SEC: Final = 10.0
+SEND_BUFFER_BYTES: Final = 256 << 10
+"""What the kernel holds for a client that does not read; it would give each 4 MB."""
 MAX_CONNECTIONS: Final = 2000
 MAX_OF_AN_ADDRESS: Final = 1000
 # Descriptors for Redis, listening sockets, files of the board.
 _SPARE_FILES: Final = 128
 
-Why = Literal["slow_head", "connections"]
+Why = Literal["slow_head", "slow_reader", "connections"]
 
 
 class Connections:
@@ -85,14 +90,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     bounds: Connections
     head_sec = HEAD_SEC
+    read_sec = READ_SEC
     address = ""
     _head_bytes = 0
     _in_head = True
     _deadline: asyncio.TimerHandle | None = None
+    _full: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and give it some seconds for its first request."""
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.address = self.client[0] if self.client else ""
         self._expect_head()
         self.bounds.came(self)
@@ -100,8 +108,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._head_came()
+        self._has_room()
         self.bounds.gone(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give the client some seconds to read what is waiting for it."""
+        super().pause_writing()
+        if self._full is None:
+            self._full = self.loop.call_later(self.read_sec, self._does_not_read)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._has_room()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -141,6 +161,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.bounds.on_closed(why)
         self.transport.close()
 
+    def _has_room(self) -> None:
+        if self._full is not None:
+            self._full.cancel()
+            self._full = None
+
+    def _does_not_read(self) -> None:
+        self._full = None
+        self.bounds.on_closed("slow_reader")
+        self.transport.abort()  # to close would wait until it reads
+
     def _expect_head(self) -> None:
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.head_sec, self._late)
@@ -156,9 +186,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.give_up("slow_head")
 
 
-def bounded_by(connections: Connections, head_sec: float = HEAD_SEC) -> type[BoundedHttpProtocol]:
+def bounded_by(
+    connections: Connections, head_sec: float = HEAD_SEC, read_sec: float = READ_SEC
+) -> type[BoundedHttpProtocol]:
     """Return the protocol for connections that count together."""
-    return type("Bounded", (BoundedHttpProtocol,), {"bounds": connections, "head_sec": head_sec})
+    limits = {"bounds": connections, "head_sec": head_sec, "read_sec": read_sec}
+    return type("Bounded", (BoundedHttpProtocol,), limits)
 
 
 def most_connections() -> int:

@@ -19,8 +19,9 @@ from report_server.answers import http_response
 from report_server.board import PREFIX, Board
 from report_server.metrics import ReaderMetrics
 from report_server.openapi import document
+from report_server.openings import TooManyStreamsError
 from report_server.service import Answer, ReportService
-from report_server.stream import ReportStreams, TooManyStreamsError
+from report_server.stream import ReportStreams
 
 Handler = Callable[[Request], Awaitable[Response]]
 _NOT_STORED = {"cache-control": "no-store"}

@@ -18,7 +18,7 @@ import uvicorn
 from app import logs, traces
 from app.settings import Settings
 from app.stores.redis_reader import RedisReportReader
-from report_server.changes import Changes, ChangesBus
+from report_server.changes import Changes
 from report_server.guard import RateLimit
 from report_server.metrics import ReaderMetrics
 from report_server.protocol import MAX_CONNECTIONS, Connections, bounded_by, most_connections
@@ -98,8 +98,8 @@ def serve_stdio(settings: Settings) -> None:
     async def serve() -> None:
         parts.start()
         try:
-            bus = ChangesBus(parts.changes)
-            await build_server(parts.service, ReaderMetrics(), bus, one_client=True).run_stdio_async()
+            server = build_server(parts.service, ReaderMetrics(), parts.changes, one_client=True)
+            await server.run_stdio_async()
         finally:
             await parts.close()
 

@@ -5,23 +5,25 @@ may share a load balancer, and a restart loses nothing. In front of the SDK's ap
 the hot requests from the same service.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from mcp.server import MCPServer
 from mcp.server.caching import CacheableMethod, CacheHint
-from mcp.server.subscriptions import SubscriptionBus
+from mcp.server.context import ServerMiddleware
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import Implementation
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from app import __version__
-from report_server.changes import Changes, ChangesBus
+from report_server.changes import Changes
 from report_server.deadline import CallLimit, RequestLimit
 from report_server.fast_path import FastPath
 from report_server.guard import Guard, RateLimit
 from report_server.legacy_subscriptions import LegacySubscriptions
+from report_server.listening import Listening
 from report_server.metrics import ReaderMetrics
+from report_server.openings import Openings
 from report_server.prompts import add_prompts, check_prompts
 from report_server.resources import add_resources
 from report_server.routes import add_routes
@@ -51,25 +53,35 @@ _LISTS_LAST_MS: Final = 600_000
 
 
 def build_server(
-    service: ReportService, metrics: ReaderMetrics, bus: SubscriptionBus | None = None, *, one_client: bool = False
+    service: ReportService,
+    metrics: ReaderMetrics,
+    changes: Changes | None = None,
+    openings: Openings | None = None,
+    *,
+    one_client: bool = False,
 ) -> MCPServer:
     """Return the MCP server; it can be run over stdio, over HTTP, or in memory in a test.
 
-    With a `bus` of `ResourceUpdated` events, clients may listen to changes of `report://SYMBOL`; those that speak an
+    With `changes`, clients may listen to those of `report://SYMBOL`, as many as `openings` allow; those that speak an
     older protocol only where the server has `one_client`, as over stdio.
     """
     service.newest.on_fall = metrics.store_went_back.inc
     service.clocks.on_wrong = metrics.note_wrong_clock
-    subscriptions = [LegacySubscriptions(bus)] if bus is not None and one_client else []
+    listening: list[ServerMiddleware[Any]] = []
+    if changes is not None:
+        listening.append(Listening(changes, openings or Openings(metrics.streams)))
+        if one_client:
+            listening.append(LegacySubscriptions(changes))
     server: MCPServer = MCPServer(
         name=NAME,
         title=TITLE,
         instructions=_INSTRUCTIONS,
         version=__version__,
         tools=tools(service, metrics),
-        subscriptions=bus or False,
+        # Says that one may listen; who does so is served by our own middleware.
+        subscriptions=None if changes is not None else False,
         cache_hints=dict.fromkeys(_LISTS, CacheHint(_LISTS_LAST_MS, "public")),
-        middleware=[CallLimit(service.timeout_sec), check_prompts, *subscriptions],
+        middleware=[CallLimit(service.timeout_sec), check_prompts, *listening],
     )
     add_resources(server, service, metrics)
     add_prompts(server)
@@ -102,10 +114,9 @@ def build_sdk_app(
     changes: Changes | None = None,
 ) -> Starlette:
     """Return the SDK's own app: it answers everything, and what is in front of it only sooner."""
-    server = build_server(service, metrics, ChangesBus(changes) if changes else None)
-    add_routes(
-        server, service, metrics, security, ReportStreams(service, changes, metrics.streams) if changes else None
-    )
+    openings = Openings(metrics.streams)
+    server = build_server(service, metrics, changes, openings)
+    add_routes(server, service, metrics, security, ReportStreams(service, changes, openings) if changes else None)
     return server.streamable_http_app(
         stateless_http=True,
         json_response=True,

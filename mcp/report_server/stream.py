@@ -12,37 +12,27 @@ versions, never the newest one, and holds no memory: what is pending is a set of
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
-from prometheus_client import Gauge
-
 from report_server.arguments import checked_symbols
 from report_server.changes import Changes
+from report_server.openings import Openings
 from report_server.selection import selection
 from report_server.service import Answer, Outcome, ReportService
 
-MOST_STREAMS: Final = 256
-MOST_OF_A_CLIENT: Final = 128
 _LOOK_SEC: Final = 1.0
 _SIGN_OF_LIFE: Final = b": \n\n"
 _RETRY: Final = b"retry: 1000\n\n"
 
 
-class TooManyStreamsError(Exception):
-    """One line that says how many there may be."""
-
-
 class ReportStreams:
     """Streams of reports from `service`, woken by `changes`."""
 
-    def __init__(self, service: ReportService, changes: Changes, gauge: Gauge | None = None) -> None:
+    def __init__(self, service: ReportService, changes: Changes, openings: Openings) -> None:
         self._service = service
         self._changes = changes
-        self._gauge = gauge
-        self._open = 0
-        self._of_clients: Counter[str] = Counter()
+        self._openings = openings
 
     def open(
         self, symbols: object, detail: object = None, fields: object = None, client: str = ""
@@ -55,10 +45,7 @@ class ReportStreams:
         """
         wanted = checked_symbols(symbols)
         selection(detail, fields)
-        if self._open >= MOST_STREAMS:
-            raise TooManyStreamsError(f"this reader has {MOST_STREAMS} streams open, as many as it may")
-        if self._of_clients[client] >= MOST_OF_A_CLIENT:
-            raise TooManyStreamsError(f"you have {MOST_OF_A_CLIENT} streams open, as many as a client may")
+        self._openings.require(client)
         return self._events(wanted, detail, fields, client)
 
     async def _events(self, symbols: list[str], detail: object, fields: object, client: str) -> AsyncIterator[bytes]:
@@ -66,37 +53,29 @@ class ReportStreams:
         wake = asyncio.Event()
 
         def changed(symbol: str) -> None:
-            pending.update(wanted if not symbol else wanted & {symbol})
-            if pending:
-                wake.set()
+            pending.update((symbol,) if symbol else wanted)
+            wake.set()
 
-        self._count(client, 1)
-        unsubscribe = self._changes.subscribe(changed)
-        try:
-            yield _RETRY
-            while True:
-                events = []
-                for symbol in [each for each in symbols if each in pending]:
-                    pending.discard(symbol)
-                    answer = await self._service.get_report(symbol, detail, fields)
-                    version = answer.etag or answer.outcome.word
-                    if sent.get(symbol) != version:
-                        sent[symbol] = version
-                        events.append(_event(symbol, answer))
-                yield b"".join(events) or _SIGN_OF_LIFE
-                if not await _woken(wake):
-                    pending |= wanted
-        finally:
-            self._count(client, -1)
-            unsubscribe()
-
-    def _count(self, client: str, change: int) -> None:
-        self._open += change
-        self._of_clients[client] += change
-        if not self._of_clients[client]:
-            del self._of_clients[client]
-        if self._gauge is not None:
-            self._gauge.set(self._open)
+        with self._openings.opened(client, len(symbols)):
+            unsubscribe = self._changes.subscribe(changed, symbols)
+            try:
+                yield _RETRY
+                while True:
+                    events = []
+                    for symbol in [each for each in symbols if each in pending]:
+                        pending.discard(symbol)
+                        answer = await self._service.get_report(symbol, detail, fields)
+                        version = answer.etag or answer.outcome.word
+                        if sent.get(symbol) != version:
+                            sent[symbol] = version
+                            events.append(_event(symbol, answer))
+                    yield b"".join(events) or _SIGN_OF_LIFE
+                    if pause_sec := self._openings.pause_sec():
+                        await asyncio.sleep(pause_sec)
+                    if not await _woken(wake):
+                        pending |= wanted
+            finally:
+                unsubscribe()
 
 
 async def _woken(wake: asyncio.Event) -> bool:

@@ -6,6 +6,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.admission import Admission
 from agents.intake import Intake, home_partition
 from agents.owned import Owned, PartitionProgress
 from app.batches import Unreadable
@@ -245,4 +246,29 @@ def test_nothing_is_applied_while_a_rebalance_is_under_way(intake: Intake, owned
     assert owned.partitions[HOME].position == 5
     owned.handed_over = False
     intake.take([record(trade(2), 6), record(trade(3), 7)])
+    assert owned.symbols["BTCUSDT"].engine.offset == 7
+
+
+def test_names_that_are_not_admitted_go_aside_once_and_the_others_go_on(
+    owned: Owned, aside: Aside, steps: Steps
+) -> None:
+    admission = Admission(owned, ("BTC*",))
+    intake = Intake(owned, EngineParams(), PARTITIONS, aside, steps, admission=admission)
+    other = next(name for name in (f"X{n}" for n in range(100)) if home_partition(name, PARTITIONS) == HOME)
+    refused = [record(trade(number, symbol=other), 5 + number) for number in range(3)]
+    intake.take([*refused, record(trade(1), 8)])
+    assert [(bad.offset, error.reason) for bad, error, _ in aside.sent] == [(5, "symbol_not_allowed")]
+    assert owned.symbols.keys() == {"BTCUSDT"}
+    ((_, _, done),) = aside.sent
+    done()
+    owned.symbols["BTCUSDT"].uncovered = None
+    assert owned.committable()[HOME] == 9, "those that are only counted do not hold up commits"
+
+
+def test_what_a_full_partition_holds_already_goes_on(owned: Owned, aside: Aside, steps: Steps) -> None:
+    intake = Intake(owned, EngineParams(), PARTITIONS, aside, steps, admission=Admission(owned, room=1))
+    intake.take([record(trade(1), 5)])
+    other = next(name for name in (f"X{n}" for n in range(100)) if home_partition(name, PARTITIONS) == HOME)
+    intake.take([record(trade(1, symbol=other), 6), record(trade(2), 7)])
+    assert [error.reason for _, error, _ in aside.sent] == ["too_many_symbols"]
     assert owned.symbols["BTCUSDT"].engine.offset == 7

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from agents.admission import Admission
 from agents.intake import Intake
 from agents.owned import Owned, PartitionProgress
 from agents.repeats import FORGET_SEC, LASTING_SEC, Repeats
@@ -45,8 +46,10 @@ class Worker:
             *("app", "store", "ownership", "reports", "checkpoints", "follower", "source", "dead_letters", "leaver"),
             "topic_changes",
         )
-        # Of all its parts it asks two about symbols.
-        parts: dict[str, Any] = {name: Mock() for name in names} | {"owned": Owned(), "repeats": self.repeats}
+        # Of all its parts it asks three about symbols.
+        owned = Owned()
+        asked = {"owned": owned, "repeats": self.repeats, "admission": Admission(owned)}
+        parts: dict[str, Any] = {name: Mock() for name in names} | asked
         return list(WorkerHealth(**parts, snapshot_sec=1.0)._symbols())
 
 

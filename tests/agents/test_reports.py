@@ -148,3 +148,93 @@ async def test_a_store_that_is_away_fences_nobody(setting: Setting, monkeypatch:
     assert not symbol.fenced
     await setting.reports.run()
     assert await setting.store.read("BTCUSDT") is not None
+
+
+class SlowStore(MemoryReportStore):
+    """A store for which a report takes 1 ms of a clock moved by hand; `rounds` has the symbols of each round trip."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(300, now=lambda: 0.0)
+        self._setting = setting
+        self.rounds: list[list[str]] = []
+
+    async def publish(self, publications: Sequence[Publication]) -> list[bool]:
+        self._setting.monotonic += len(publications) * SECOND // 1000
+        self.rounds.append([each.symbol for each in publications])
+        return await super().publish(publications)
+
+    def taken(self) -> list[str]:
+        """The symbols published since the last question, in their order."""
+        every = [name for some in self.rounds for name in some]
+        self.rounds.clear()
+        return every
+
+
+@pytest.fixture
+def crowd(setting: Setting) -> tuple[Setting, SlowStore]:
+    """A worker with five symbols that move and 995 that are silent, each of which had its first report."""
+    store = SlowStore(setting)
+    clocks = (lambda: setting.monotonic), (lambda: setting.wall)
+    setting.reports = Reports(setting.owned, store, "node-1", *clocks, silent_sec=0.3)
+    for number in range(995):
+        setting.add(f"S{number:03}")
+    for number in range(5):
+        setting.add(f"M{number}")
+    return setting, store
+
+
+async def first_reports(setting: Setting, store: SlowStore) -> None:
+    for _ in range(5):
+        await setting.reports.run_first()
+        assert len(store.rounds[-1]) == 200, "the others have a turn in between"
+    await setting.reports.run_first()
+    assert len(set(store.taken())) == 1000
+
+
+async def test_what_moves_is_published_first_and_the_silent_take_turns(crowd: tuple[Setting, SlowStore]) -> None:
+    setting, store = crowd
+    await first_reports(setting, store)
+    seen: list[str] = []
+    for cycle in range(3):
+        for number in range(5):
+            setting.owned.symbols[f"M{number}"].engine.apply(trade(10 + cycle, symbol=f"M{number}"), 10 + cycle)
+        await setting.reports.run()
+        first, *others = store.rounds
+        assert sorted(first) == ["M0", "M1", "M2", "M3", "M4"]
+        assert len(others) == 2, "200 of the silent fit into 300 ms, and another 200 are begun"
+        seen += store.taken()[5:]
+    assert set(seen) == {f"S{number:03}" for number in range(995)}
+    assert len(seen) == 1200
+    assert len(set(seen[:995])) == 995, "nobody comes twice before all have come"
+
+
+async def test_all_that_moves_is_published_however_long_it_takes(crowd: tuple[Setting, SlowStore]) -> None:
+    setting, store = crowd
+    await first_reports(setting, store)
+    for name, symbol in setting.owned.symbols.items():
+        symbol.engine.apply(trade(1, symbol=name), 1)
+    await setting.reports.run()
+    assert len(store.rounds) == 5
+    assert len(set(store.taken())) == 1000
+
+
+async def test_a_report_that_was_not_written_is_no_report(crowd: tuple[Setting, SlowStore]) -> None:
+    setting, store = crowd
+    setting.owned.symbols["M0"].epoch = 3
+    await store.take_epochs({"M0": 8})
+    await setting.reports.run()
+    assert "M0" not in setting.reports._published_offset
+
+
+async def test_what_goes_while_others_are_published_is_not(crowd: tuple[Setting, SlowStore]) -> None:
+    setting, store = crowd
+    await first_reports(setting, store)
+    publish = store.publish
+
+    async def partition_goes(publications: Sequence[Publication]) -> list[bool]:
+        setting.owned.symbols.clear()
+        return await publish(publications)
+
+    store.publish = partition_goes  # type: ignore[method-assign]
+    await setting.reports.run()
+    assert len(store.rounds) == 1

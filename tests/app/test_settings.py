@@ -37,6 +37,9 @@ def test_an_empty_variable_means_the_default() -> None:
         ("SYMBOLS", "btcusdt", "2 to 20 of A-Z and 0-9"),
         ("SYMBOLS", "BTCUSDT,BTCUSDT", "without repeats"),
         ("SYMBOLS", ",", "2 to 20 of A-Z and 0-9"),
+        ("WORKER_SYMBOLS", "BTC[AB]", "* for any characters"),
+        ("WORKER_SYMBOLS", "*USDT,", "* for any characters"),
+        ("PARTITION_SYMBOLS", "0", "a whole number from 1 to 100000"),
         ("KAFKA_BROKERS", "localhost", "host:port"),
         ("KAFKA_BROKERS", "localhost:99999", "host:port"),
         ("KAFKA_BROKERS", "localhost:65536", "host:port"),
@@ -79,6 +82,11 @@ def test_the_examples_defaults_are_allowed_values(tmp_path: Path) -> None:
     lines = env_example().splitlines()
     file.write_text("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ") and "=" in line[:40]))
     assert load({}, file) == Settings()
+
+
+def test_symbols_of_workers_are_a_list_of_names_and_patterns() -> None:
+    assert load({"WORKER_SYMBOLS": "*USDT, BTCEUR"}, None).worker_symbols == ("*USDT", "BTCEUR")
+    assert Settings().worker_symbols == ("*",)
 
 
 def test_secrets_are_fields_that_exist() -> None:

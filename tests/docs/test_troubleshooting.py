@@ -46,6 +46,7 @@ def test_reasons_of_dead_letters_are_those_of_the_code() -> None:
         path.read_text(encoding="utf-8") for folder in ("app", "agents") for path in (ROOT / folder).rglob("*.py")
     )
     reasons = set(re.findall(r'BadEventError\("(\w+)"', code))
+    reasons |= set(re.findall(r'_refuse\(name, "(\w+)"', code))
     reasons |= set(re.findall(r'_unreadable\([^"]*"(\w+)"', code))
     rows = [line.split("|")[1] for line in section(PAGE, "DeadLetters").splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == reasons

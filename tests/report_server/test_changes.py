@@ -1,34 +1,10 @@
 import asyncio
-from collections.abc import AsyncIterator
 
-from mcp.server.subscriptions import ServerEvent
-from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated
-
-from app.stores.base import StoreUnavailableError
-from report_server.changes import Changes, ChangesBus
+from report_server.changes import Changes
+from support.news import News
 
 
-class Source:
-    """News that the test makes up; counts how often it was subscribed to."""
-
-    def __init__(self) -> None:
-        self.news: asyncio.Queue[str | None] = asyncio.Queue()
-        self.subscribed = 0
-        self.open = 0
-
-    async def __call__(self) -> AsyncIterator[str]:
-        self.subscribed += 1
-        self.open += 1
-        try:
-            yield ""
-            while (symbol := await self.news.get()) is not None:
-                yield symbol
-            raise StoreUnavailableError("lost")
-        finally:
-            self.open -= 1
-
-
-async def heard(changes: Changes, source: Source, *news: str | None) -> list[str]:
+async def heard(changes: Changes, source: News, *news: str | None) -> list[str]:
     """Listen, make the news, and return what was heard up to the last of them."""
     got: list[str] = []
     last = asyncio.Event()
@@ -39,8 +15,7 @@ async def heard(changes: Changes, source: Source, *news: str | None) -> list[str
             last.set()
 
     unsubscribe = changes.subscribe(listener)
-    for each in news:
-        source.news.put_nowait(each)
+    source.tell(*news)
     async with asyncio.timeout(10):
         await last.wait()
     unsubscribe()
@@ -49,7 +24,7 @@ async def heard(changes: Changes, source: Source, *news: str | None) -> list[str
 
 
 async def test_every_listener_hears_every_change() -> None:
-    source = Source()
+    source = News()
     changes = Changes(source)
     others: list[str] = []
     changes.subscribe(others.append)
@@ -61,7 +36,7 @@ async def test_every_listener_hears_every_change() -> None:
 
 
 async def test_without_a_listener_there_is_no_subscription() -> None:
-    source = Source()
+    source = News()
     changes = Changes(source)
     assert source.subscribed == 0
 
@@ -76,24 +51,25 @@ async def test_without_a_listener_there_is_no_subscription() -> None:
 
 
 async def test_a_lost_subscription_is_renewed_and_listeners_are_told_to_look() -> None:
-    source = Source()
+    source = News()
     changes = Changes(source)
 
     assert await heard(changes, source, "AA", None, "BB") == ["", "AA", "", "BB"]
     await changes.close()
 
 
-async def test_the_bus_makes_updated_resources_of_changes_and_passes_other_events_on() -> None:
-    source = Source()
+async def test_a_listener_of_some_symbols_hears_of_these_alone_and_of_lost_news() -> None:
+    source = News()
     changes = Changes(source)
-    bus = ChangesBus(changes)
-    events: list[ServerEvent] = []
-    unsubscribe = bus.subscribe(events.append)
+    some: list[str] = []
+    unsubscribe = changes.subscribe(some.append, ["AA", "BB", "AA"])
 
-    await bus.publish(ResourcesListChanged())
-    await heard(changes, source, "BTCUSDT")
+    await heard(changes, source, "AA", "CC", "BB", None, "AA", "DD")
+    assert some == ["", "AA", "BB", "", "AA"]
+
     unsubscribe()
-    await bus.publish(ResourcesListChanged())
-
-    assert events == [ResourcesListChanged(), ResourceUpdated("report://BTCUSDT")]
+    unsubscribe()
+    assert await heard(changes, source, "AA") == ["", "AA"]
+    assert len(some) == 5
+    assert changes._of_symbols == {}
     await changes.close()

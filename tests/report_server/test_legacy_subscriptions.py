@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
-from mcp.shared.subscriptions import ResourceUpdated
 from mcp_types import ResourceUpdatedNotification
 
 from app.stores.base import Publication
 from app.stores.memory import MemoryReportStore
 from app.stores.redis import RedisReportStore
+from report_server.changes import Changes
 from report_server.legacy_subscriptions import MOST_SUBSCRIBED
 from report_server.metrics import ReaderMetrics
 from report_server.server import build_server
 from report_server.service import ReportService
+from support.news import News
 
 # The SDK's client warns of what it calls here, since the newest protocol has something else for it.
 pytestmark = pytest.mark.filterwarnings(f"ignore::{MCPDeprecationWarning.__module__}.{MCPDeprecationWarning.__name__}")
@@ -41,9 +41,11 @@ class Told:
             await self.uris.put(message.params.uri)
 
 
-def in_memory(bus: InMemorySubscriptionBus, told: Told, mode: str = "legacy") -> Client:
+def in_memory(news: News, told: Told, mode: str = "legacy") -> Client:
     service = ReportService(MemoryReportStore(300, lambda: 0.0), 5.0, 600_000)
-    return Client(build_server(service, ReaderMetrics(), bus, one_client=True), mode=mode, message_handler=told)
+    return Client(
+        build_server(service, ReaderMetrics(), Changes(news), one_client=True), mode=mode, message_handler=told
+    )
 
 
 @pytest.mark.stack
@@ -77,20 +79,15 @@ async def test_over_stdio_a_client_of_an_old_version_is_told_of_what_a_worker_wr
 
 
 async def test_only_what_was_subscribed_to_is_told_and_each_once_however_often_it_changed() -> None:
-    bus, told = InMemorySubscriptionBus(), Told()
-    async with asyncio.timeout(20), in_memory(bus, told) as client:
+    news, told = News(), Told()
+    async with asyncio.timeout(20), in_memory(news, told) as client:
         await client.subscribe_resource("report://AA")
+        assert await told.uris.get() == "report://AA", "until now nobody listened: it may have changed"
         await client.subscribe_resource("report://BB")
-        await client.send_ping()
-        for _ in range(100):
-            for uri in ("report://AA", "report://CC", "report://BB"):
-                # Without a turn of the loop in between, as news of one moment come.
-                for listener in list(bus._listeners.values()):
-                    listener(ResourceUpdated(uri))
+        news.tell(*["AA", "CC", "BB"] * 100)
         assert [await told.uris.get() for _ in range(2)] == ["report://AA", "report://BB"]
         await client.unsubscribe_resource("report://AA")
-        for uri in ("report://AA", "report://BB"):
-            await bus.publish(ResourceUpdated(uri))
+        news.tell("AA", "BB")
         assert await told.uris.get() == "report://BB"
         assert told.uris.empty()
 
@@ -99,13 +96,13 @@ async def test_only_what_was_subscribed_to_is_told_and_each_once_however_often_i
     "uri", ["schema://report", "report://", "report://btc", "BTCUSDT", "report://A/B", "", "x" * 999]
 )
 async def test_what_is_no_report_cannot_be_subscribed_to(uri: str) -> None:
-    async with asyncio.timeout(20), in_memory(InMemorySubscriptionBus(), Told()) as client:
+    async with asyncio.timeout(20), in_memory(News(), Told()) as client:
         with pytest.raises(MCPError, match="allowed: report://"):
             await client.subscribe_resource(uri)
 
 
 async def test_there_is_a_most_and_who_unsubscribes_makes_room() -> None:
-    async with asyncio.timeout(20), in_memory(InMemorySubscriptionBus(), Told()) as client:
+    async with asyncio.timeout(20), in_memory(News(), Told()) as client:
         for number in range(MOST_SUBSCRIBED):
             await client.subscribe_resource(f"report://S{number}")
         with pytest.raises(MCPError, match=f"more than {MOST_SUBSCRIBED}"):
@@ -116,6 +113,6 @@ async def test_there_is_a_most_and_who_unsubscribes_makes_room() -> None:
 
 
 async def test_a_client_of_the_newest_version_is_told_that_there_is_no_such_method() -> None:
-    async with asyncio.timeout(20), in_memory(InMemorySubscriptionBus(), Told(), "auto") as client:
+    async with asyncio.timeout(20), in_memory(News(), Told(), "auto") as client:
         with pytest.raises(MCPError):
             await client.subscribe_resource("report://AA")

@@ -9,8 +9,9 @@ import pytest
 from app.stores.base import Publication
 from app.stores.memory import MemoryReportStore
 from report_server.changes import Changes
+from report_server.openings import MOST_OF_A_CLIENT, MOST_STREAMS, Openings, TooManyStreamsError
 from report_server.service import ReportService
-from report_server.stream import MOST_OF_A_CLIENT, MOST_STREAMS, ReportStreams, TooManyStreamsError
+from report_server.stream import ReportStreams
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -26,7 +27,7 @@ async def no_news() -> AsyncIterator[str]:
 
 
 def streams(store: Any, monotonic: Callable[[], float] = time.monotonic) -> ReportStreams:
-    return ReportStreams(ReportService(store, 1.0, 2000, monotonic=monotonic), Changes(no_news))
+    return ReportStreams(ReportService(store, 1.0, 2000, monotonic=monotonic), Changes(no_news), Openings())
 
 
 async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, Any]]:

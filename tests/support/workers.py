@@ -110,6 +110,13 @@ class Deployment:
             await admin.close()
         return {tp.partition: meta.offset for tp, meta in offsets.items() if tp.topic == self.settings.events_topic}
 
+    async def all_is_committed(self) -> bool:
+        """Whether the group's offsets are at the end of the events topic."""
+        tps = [TopicPartition(self.settings.events_topic, partition) for partition in range(PARTITIONS)]
+        async with AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_brokers) as consumer:
+            ends = await consumer.end_offsets(tps)
+        return await self.committed() == {tp.partition: end for tp, end in ends.items() if end}
+
 
 async def read_partitions(brokers: str, topic: str, partitions: int) -> list[Any]:
     """Return every record of a topic as it is now."""
@@ -171,6 +178,14 @@ class Worker(Child):
     async def partitions(self) -> set[int]:
         """The partitions that it says are its own."""
         return set((await self.health()).get("partitions", ()))
+
+    @property
+    def most_memory_mb(self) -> float:
+        """The most memory that it has had."""
+        status = Path(f"/proc/{self.working_pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1024
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over all labels, 0 while nobody answers."""

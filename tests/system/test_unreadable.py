@@ -83,25 +83,9 @@ async def states_are(deployment: Deployment, wanted: dict[str, bytes]) -> None:
     await eventually(equal, "the changelog has the states")
 
 
-async def all_is_committed(deployment: Deployment) -> bool:
-    records = await deployment.read_topic(deployment.settings.events_topic, PARTITIONS)
-    ends = dict.fromkeys(range(PARTITIONS), 0)
-    for record in records:
-        ends[record.partition] = record.offset + 1
-    return await deployment.committed() == {partition: end for partition, end in ends.items() if end}
-
-
 async def letters(deployment: Deployment) -> list[tuple[bytes | None, dict[str, bytes]]]:
     found = await deployment.read_topic(deployment.settings.dlq_topic, 1)
     return [(record.value, dict(record.headers)) for record in found]
-
-
-def most_memory_mb(worker: Worker) -> float:
-    """The most that the worker has had."""
-    status = Path(f"/proc/{worker.working_pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 async def test_each_codec_of_kafka_is_read(deployment: Deployment) -> None:
@@ -123,7 +107,7 @@ async def test_bombs_cost_nobody_else_anything(ground: Ground, tell: Tell) -> No
     with deployment.worker("w1") as worker:
         await eventually(partial(feed.reached, EACH * len(SYMBOLS) // 5), "a fifth was sent")
         await eventually(partial(_all_reported, ground), "every symbol has a report")
-        before_mb = most_memory_mb(worker)
+        before_mb = worker.most_memory_mb
         async with Watch(ground.reports) as watch:
             for codec in ("gzip", "zstd", "lz4"):
                 # In a thread: to compress them takes longer than we may look away.
@@ -134,8 +118,8 @@ async def test_bombs_cost_nobody_else_anything(ground: Ground, tell: Tell) -> No
         assert watch.faults == []
         assert max(watch.gaps.values()) < MOST_GAP_SEC
         await states_are(deployment, await expected(deployment))
-        await eventually(partial(all_is_committed, deployment), "all is committed")
-        most_mb = most_memory_mb(worker)
+        await eventually(deployment.all_is_committed, "all is committed")
+        most_mb = worker.most_memory_mb
         tell(f"memory at most {before_mb:.0f} MB before, {most_mb:.0f} MB after")
         assert most_mb < MOST_RSS_MB
         await eventually(partial(_says, worker, "dead-letter topic"), "health says so")
@@ -157,7 +141,7 @@ async def test_a_batch_that_the_disk_has_damaged_costs_its_own_events_and_no_mor
     with deployment.worker("w1") as worker:
         await deployment.send(events[len(events) // 2 :])
         await states_are(deployment, await expected(deployment))
-        await eventually(partial(all_is_committed, deployment), "all is committed")
+        await eventually(deployment.all_is_committed, "all is committed")
         assert worker.stop() == 0
     records = await deployment.read_topic(deployment.settings.events_topic, PARTITIONS)
     (bad,) = [each for each in records if isinstance(each, Unreadable)]
@@ -197,7 +181,7 @@ async def test_a_dead_letter_topic_with_a_small_limit_gets_letters_without_value
     await deployment.create_topics()
     with deployment.worker("w1") as worker:
         await deployment.send_raw([(b"BTCUSDT", b"{" * 5000)])
-        await eventually(partial(all_is_committed, deployment), "all is committed")
+        await eventually(deployment.all_is_committed, "all is committed")
         assert worker.stop() == 0
     ((value, headers),) = await letters(deployment)
     assert (value, headers["reason"]) == (b"", b"malformed_json")
@@ -214,12 +198,12 @@ async def test_a_dead_letter_topic_that_is_gone_holds_commits_up_once_and_is_sai
         await admin.close()
         await deployment.send_raw([(b"BTCUSDT", b"{")])
         await deployment.send(events)
-        await eventually(partial(all_is_committed, deployment), "all is committed", limit_sec=90)
+        await eventually(deployment.all_is_committed, "all is committed", limit_sec=90)
         await eventually(partial(_shows, worker, 'component="dead_letters",type="lost"} 1\\.0'), "it is counted")
         assert "no dead letter for offset 0" in worker.log.read_text()
         began = time.monotonic()
         await deployment.send_raw([(b"BTCUSDT", b"{")])
-        await eventually(partial(all_is_committed, deployment), "all is committed", limit_sec=90)
+        await eventually(deployment.all_is_committed, "all is committed", limit_sec=90)
         assert time.monotonic() - began < 20, "further ones are tried once"
         assert worker.stop() == 0
 

@@ -109,6 +109,21 @@ async def test_epochs_are_compared_as_numbers_not_as_text(store: ReportStore) ->
     assert await store.publish([Publication("BTCUSDT", 9, b"nine")]) == [False]
 
 
+async def test_a_forgotten_report_is_gone_and_its_epoch_goes_on_rising(store: ReportStore) -> None:
+    epochs = await store.take_epochs({"BTCUSDT": 0, "ETHUSDT": 6})
+    await store.publish([Publication(name, epoch, b"{}") for name, epoch in epochs.items()])
+    assert await store.forget({"BTCUSDT": 1, "NONE": 1}) == {"BTCUSDT", "NONE"}
+    assert await store.read_many(["BTCUSDT", "ETHUSDT"]) == {"BTCUSDT": None, "ETHUSDT": b"{}"}
+    assert await store.take_epochs({"BTCUSDT": 0}) == {"BTCUSDT": 2}
+
+
+async def test_a_report_of_a_newer_writer_is_not_forgotten(store: ReportStore) -> None:
+    await store.take_epochs({"BTCUSDT": 9})
+    await store.publish([Publication("BTCUSDT", 10, b"{}")])
+    assert await store.forget({"BTCUSDT": 9}) == set()
+    assert await store.read("BTCUSDT") == b"{}"
+
+
 async def test_a_giant_report_is_split_and_put_back_together_unchanged(redis_url: str) -> None:
     store = RedisReportStore(redis_url, password=None, ttl_sec=TTL_SEC, timeout_sec=5.0)
     giant = b'{"symbol":"BTCUSDT","depth":{"top_bids":[' + b"1," * 150_000 + b'1]},"anomalies":[],"health":{}}'
@@ -144,6 +159,18 @@ async def test_reports_expire_in_redis_and_epochs_do_not(redis_url: str) -> None
     await store.publish([Publication("BTCUSDT", 1, b"x")])
     assert 0 < await store._redis.pttl("report:BTCUSDT") <= TTL_SEC * 1000
     assert await store._redis.pttl("report:writer:token:BTCUSDT") == -1
+    await store.close()
+
+
+async def test_the_epoch_of_a_forgotten_symbol_expires_in_redis_unless_it_is_taken_again(redis_url: str) -> None:
+    store = RedisReportStore(redis_url, password=None, ttl_sec=TTL_SEC, timeout_sec=5.0)
+    epoch = await take(store)
+    await store.publish([Publication("BTCUSDT", epoch, b'{"depth":"' + b"x" * 300_000 + b'"}')])
+    await store.forget({"BTCUSDT": epoch})
+    assert await store._redis.keys("report:BTCUSDT*") == []
+    assert 86_000 < await store._redis.ttl("report:writer:token:BTCUSDT") <= 86_400
+    assert await take(store) == epoch + 1
+    assert await store._redis.ttl("report:writer:token:BTCUSDT") == -1
     await store.close()
 
 
