@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run programs test test-long schedules soak bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
+.PHONY: help setup demo run programs test test-long schedules soak hostile bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -39,6 +39,9 @@ schedules: setup ## play random schedules of faults on real processes (SCHEDULES
 
 soak: setup ## an hour of random faults on the whole system, watched from outside (SECONDS=300 SEED=7 FOLDER=/tmp/soak)
 	@PYTHONPATH=.:tests $(BIN)/python -m soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
+
+hostile: setup ## an hour of strangers at the topic and at the reader (SECONDS=300 SEED=7)
+	@HOSTILE_SECONDS=$(or $(SECONDS),3600) HOSTILE_SEED=$(or $(SEED),1) $(PYTEST) --benchmark-disable -m long -s tests/system/test_hostile_hour.py
 
 bench: setup ## measure (ARGS="-k book" for some)
 	@$(PYTEST) --benchmark-only -r fE $(ARGS)

@@ -77,6 +77,7 @@ _ERRORS: Final = (
     ("database", "rebuilt"),
     ("dead_letters", "lost"),
     ("dead_letters", "not_sent"),
+    ("events", "forbidden"),
     ("intake", "log_went_back"),
     ("intake", "not_next"),
     ("intake", "offsets_missing"),

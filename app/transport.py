@@ -19,6 +19,7 @@ changes, and why:
 * **No blind waits.** Stock Faust long-polls 1.5 s in the one fetch request per broker, and sleeps a second
   while no partition is active; both stop every partition of a worker during a rebalance.
 * **An error in the group** is logged and followed by a new join, where stock Faust leaves aiokafka waiting for ever.
+* **A right to read that is taken away** is asked for again; stock Faust ends.
 * **Heartbeats of the worker's own loop**, not only of the thread that sends them (`app/loop_heartbeat.py`).
 * **A broker that is away** when the worker starts is waited for.
 * **A frozen set of partitions** goes to each fetch: aiokafka reads a live set that became empty as "all".
@@ -41,14 +42,19 @@ from math import inf
 from typing import Any, Final
 
 import faust
-from aiokafka.errors import InconsistentGroupProtocolError, KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    InconsistentGroupProtocolError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.exceptions import ConsumerNotStarted, ProducerSendError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from app import exit_codes
+from app import exit_codes, telemetry
 from app.batches import Records, fold
 from app.loop_heartbeat import Heartbeat, patience_sec
 from app.membership import Membership
@@ -64,6 +70,8 @@ _FETCH_MIN_BYTES: Final = 1 << 20
 _UNREACHABLE_SEC: Final = 0.5
 _REJOIN_SEC: Final = 0.1
 _REFUSED_SEC: Final = 1.0
+_AGAIN_SEC: Final = 0.5
+_FORBIDDEN_SEC: Final = 5.0
 _POLL_SEC: Final = 0.04
 _IDLE_SEC: Final = 0.005
 _PREFETCH_BACKOFF_SEC: Final = 0.01
@@ -167,6 +175,7 @@ class Consumer(driver.Consumer):
     Attributes:
         membership: who we were in the group when we got the assignment that we have.
         refused: why the group does not take this worker, `None` while it does.
+        forbidden_at: monotonic seconds at which Kafka refused to let us read events, for lack of a right.
         commit_failing_since: monotonic seconds since when the group takes no commit, `None` while it does.
     """
 
@@ -176,6 +185,7 @@ class Consumer(driver.Consumer):
         self.membership = Membership("", -1)
         self.commit_failing_since: float | None = None
         self.refused: str | None = None
+        self.forbidden_at = -inf
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> _Thread:
@@ -215,8 +225,21 @@ class Consumer(driver.Consumer):
         await super().subscribe(topics)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Records:  # noqa: ASYNC109
-        fetched = await super()._getmany(active_partitions, min(timeout, _POLL_SEC))
+        try:
+            fetched = await super()._getmany(active_partitions, min(timeout, _POLL_SEC))
+        except TopicAuthorizationFailedError as error:
+            telemetry.ERRORS.labels("events", "forbidden").inc()
+            if time.monotonic() - self.forbidden_at > _FORBIDDEN_SEC:
+                logger.error("Kafka does not let us read %s; tried again until it does", error)
+            self.forbidden_at = time.monotonic()
+            await asyncio.sleep(_AGAIN_SEC)
+            return {}
         return fold(fetched, self.app.batched_topics)
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether Kafka has refused within the last seconds to let us read events."""
+        return time.monotonic() - self.forbidden_at < _FORBIDDEN_SEC
 
     async def _wait_next_records(self, timeout: float) -> tuple[Records | None, set[TP] | None]:  # noqa: ASYNC109
         while not self.should_stop:

@@ -169,6 +169,8 @@ class WorkerHealth:
     def _events(self, now: float) -> Iterator[Problem]:
         if self._topic_changes.missing is not None:
             yield Problem("events", f"Kafka does not have what we need: {self._topic_changes.missing}")
+        if self._app.consumer.forbidden:
+            yield Problem("events", "Kafka does not let us read events: our user lacks the right Read")
         for partition, since in self._source.standing_still(now, _STUCK_SEC):
             yield Problem(
                 "events", f"events of partition {partition} wait, and none has been applied for {since:.0f} s"
