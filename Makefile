@@ -1,7 +1,7 @@
 # Every target does the set-up that it needs itself. Variables that a command takes (DEMO_SECONDS, TAPE, WORKERS,
 # SYMBOLS, PORT_BASE and all of .env.example) may be given here too: make passes on what its command line sets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run programs test test-long schedules soak hostile bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
+.PHONY: help setup demo run programs test test-long schedules soak hostile fuzz bench bench-reader bench-throughput bench-load bench-growth bench-failover lint format types env-example docs docs-serve audit lock clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --color=auto
@@ -42,6 +42,9 @@ soak: setup ## an hour of random faults on the whole system, watched from outsid
 
 hostile: setup ## an hour of strangers at the topic and at the reader (SECONDS=300 SEED=7)
 	@HOSTILE_SECONDS=$(or $(SECONDS),3600) HOSTILE_SEED=$(or $(SEED),1) $(PYTEST) --benchmark-disable -m long -s tests/system/test_hostile_hour.py
+
+fuzz: programs ## tests of properties and of broken messages with 25 times as many examples, other ones each time (FUZZ=100)
+	@FUZZ=$(or $(FUZZ),25) $(PYTEST) --benchmark-disable -m "hypothesis or fuzz" --numprocesses 2 --timeout 3000 $(ARGS)
 
 bench: setup ## measure (ARGS="-k book" for some)
 	@$(PYTEST) --benchmark-only -r fE $(ARGS)

@@ -54,9 +54,9 @@ class Admission:
     def require(self, name: str, partition: int) -> None:
         """Return if `name` may become a symbol of `partition`. Raises NotAdmittedError."""
         if not self._matches(name):
-            self._refuse(name, "symbol_not_allowed", f"{name} is not allowed: {self._allowed}")
+            self._refuse(name, "symbol_not_allowed", f"WORKER_SYMBOLS does not allow {name}: {self._allowed}")
         if self._is_full(partition):
-            what = f"partition {partition} has {self._room} symbols, which is all that it may have"
+            what = f"partition {partition} has {self._room} symbols, as many as PARTITION_SYMBOLS allows"
             self._refuse(name, "too_many_symbols", what)
 
     def full(self) -> set[int]:

@@ -18,13 +18,17 @@ from hypothesis import HealthCheck, settings
 from app.stack.kafka import KafkaBroker
 from app.stack.redis import RedisServer
 from support.contracts import every_report_checked
+from support.examples import TIMES, examples
 from support.servers import started
 from support.telling import Tell
 
 # How long an example takes says something about the machine; speed is for the benchmarks. CI=true has a profile of its
 # own, by Hypothesis itself, that says the same.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-if settings.get_current_profile_name() == "default":
+settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=examples(100), print_blob=True)
+if TIMES > 1:
+    settings.load_profile("thorough")
+elif settings.get_current_profile_name() == "default":
     settings.load_profile("untimed")
 
 _TAPE = Path(__file__).parents[2] / "shared" / "data" / "btcusdt_spot.tape.gz"

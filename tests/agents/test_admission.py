@@ -37,7 +37,7 @@ def test_any_other_name_is_refused_with_what_is_allowed(name: str) -> None:
     error = Setting(("*USDT", "SOLBTC", "A?USDC")).refusal(name)
     assert (error.reason, str(error)) == (
         "symbol_not_allowed",
-        f"symbol_not_allowed: {name} is not allowed: *USDT, SOLBTC, A?USDC",
+        f"symbol_not_allowed: WORKER_SYMBOLS does not allow {name}: *USDT, SOLBTC, A?USDC",
     )
 
 

@@ -4,6 +4,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app.microstructure.engine import EngineParams, SymbolEngine
+from support.examples import examples
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
@@ -114,4 +115,4 @@ class CommitPromise(RuleBasedStateMachine):
 
 
 TestCommitPromise = CommitPromise.TestCase
-TestCommitPromise.settings = settings(max_examples=200, stateful_step_count=40)
+TestCommitPromise.settings = settings(max_examples=examples(200), stateful_step_count=40)

@@ -21,6 +21,7 @@ from agents.restoring import PartitionLog
 from app.membership import Membership
 from app.microstructure.engine import EngineParams, SymbolEngine
 from app.stores.memory import MemoryReportStore
+from support.examples import examples
 from support.markets import START, trade
 from support.records import Steps, event_bytes, record
 from tables.records import SymbolRecords, read
@@ -243,4 +244,4 @@ def expected(end: int) -> dict[str, bytes]:
 
 
 TestTakeovers = Takeovers.TestCase
-TestTakeovers.settings = settings(max_examples=100, stateful_step_count=30)
+TestTakeovers.settings = settings(max_examples=examples(100), stateful_step_count=30)

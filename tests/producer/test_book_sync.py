@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from producer.book_sync import BEHIND_LIMIT, Apply, BookSync, Fetch, Replace, Step, Unknown
+from support.examples import examples
 
 PRICES = 5
 
@@ -163,7 +164,7 @@ class LossyMarket(RuleBasedStateMachine):
 
 
 TestLossyMarket = LossyMarket.TestCase
-TestLossyMarket.settings = settings(max_examples=150, stateful_step_count=40)
+TestLossyMarket.settings = settings(max_examples=examples(150), stateful_step_count=40)
 
 
 def known_at(update_id: int) -> BookSync[Diff, Snapshot]:

@@ -9,6 +9,7 @@ from producer import wire
 from producer.event_queue import EventQueue
 from producer.metrics import Metrics
 from producer.wire import Kind
+from support.examples import examples
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 MS = 1_000_000
@@ -220,7 +221,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(steps, max_size=150), st.integers(3, 12))
 def test_no_reader_ever_meets_a_hole_that_is_not_told(steps: list[tuple[str, str]], limit: int) -> None:
     play = Play(limit)

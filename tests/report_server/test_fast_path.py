@@ -15,6 +15,7 @@ from app.stores.memory import MemoryReportStore
 from report_server.calls import Envelope
 from report_server.kept_answers import KeptAnswers
 from support.bent_requests import bent
+from support.examples import examples
 from support.mcp_requests import call, headers_of, post, steady, well_formed
 from support.reader_pair import ask, paired
 
@@ -46,7 +47,7 @@ async def test_bent_requests_are_answered_as_the_sdk_answers_them(source: Memory
         assert len(pair.passed_on) > 0.8 * len(requests), "whatever is unusual is the SDK's"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(words=st.lists(st.text(max_size=9) | st.text(' \t\n[]{}truefalsnul"0-1,:', max_size=9), min_size=3, max_size=3))
 async def test_no_text_in_an_argument_is_read_otherwise_than_by_the_sdk(
     source: MemoryReportStore, words: list[str]

@@ -17,13 +17,20 @@ from app.stack.redis import RedisServer
 from app.stores.base import Publication
 from app.stores.redis import RedisReportStore
 from report_server.openapi import document
+from support.examples import TIMES, examples
 
 pytestmark = pytest.mark.stack
 
 API = schemathesis.openapi.from_dict(document())
 ENDLESS = "/stream"  # its good answers never end; test_stream.py and test_http.py look at those
 JSON = "application/json"
-QUICK = settings(max_examples=40, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=examples(40),
+    database=None,
+    derandomize=TIMES == 1,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from tables import database as module
 from tables.database import Database, DatabaseError, Position
 
@@ -55,7 +56,7 @@ def test_partitions_do_not_mix_and_one_is_forgotten_alone(database: Database) ->
     assert database.position(255) == Position("log", 2)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(50))
 @given(st.lists(st.dictionaries(st.binary(min_size=1, max_size=3), st.none() | st.binary(max_size=3)), max_size=6))
 def test_it_holds_what_a_dictionary_would(database: Database, batches: list[dict[bytes, bytes | None]]) -> None:
     database.begin(5, Position(None, 0))

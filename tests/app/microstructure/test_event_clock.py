@@ -11,6 +11,7 @@ from app.microstructure.engine import EngineParams, SymbolEngine
 from app.microstructure.event_clock import DOUBT, PATIENCE, ROW, EventClock, Step
 from app.microstructure.events import EVENT_TYPES, Event, Nanos, Side
 from app.microstructure.report import Stamp, encode
+from support.examples import examples
 from support.markets import SECOND, START, deltas, depth, numbered, snapshot, ticker, trade
 
 PARAMS = EngineParams()
@@ -172,7 +173,7 @@ def test_a_clock_that_was_wrong_for_long_is_followed_and_flow_is_not_known_until
 LEAPS = st.dictionaries(st.integers(1, 200), st.integers(-90, 90), max_size=25)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(LEAPS, st.data())
 def test_whatever_the_times_restores_at_any_point_give_the_same_bytes(
     wrong: dict[int, int], data: st.DataObject
@@ -190,7 +191,7 @@ def test_whatever_the_times_restores_at_any_point_give_the_same_bytes(
     assert encode(disturbed.report(as_of, STAMP)) == encode(undisturbed.report(as_of, STAMP))
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(LEAPS)
 def test_whatever_the_times_thirty_true_seconds_later_the_report_is_as_if_they_had_been_true(
     wrong: dict[int, int],

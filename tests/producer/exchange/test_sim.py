@@ -12,6 +12,7 @@ from producer.exchange.order_flow import MIN_LEVELS
 from producer.exchange.sim import SimMarket
 from producer.exchange.ticker import WINDOW_MS
 from producer.exchange.units import to_units
+from support.examples import examples
 
 NS = 1_000_000_000
 START_NS = 1_700_000_000 * NS
@@ -42,7 +43,7 @@ def test_another_seed_gives_other_messages() -> None:
     assert run(["BTCUSDT"], seed=7) != run(["BTCUSDT"], seed=8)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.lists(st.integers(min_value=-NS // 10, max_value=NS), max_size=12))
 def test_how_often_the_market_is_advanced_makes_no_difference(waits: list[int]) -> None:
     market = SimMarket(["BTCUSDT", "XRPUSDT"], seed=7, rate=100, start_ns=START_NS)

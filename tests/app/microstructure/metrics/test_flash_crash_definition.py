@@ -14,6 +14,7 @@ from app.microstructure.metrics.depth import depth
 from app.microstructure.metrics.flash_crash import FlashCrash, FlashCrashParams, FlashCrashState, MarketSample
 from app.microstructure.metrics.level1 import level1
 from app.microstructure.report import Anomaly
+from support.examples import examples
 from support.flash_crash_reference import Observation, Reference
 from support.markets import SECOND, START, trade
 from support.tapes import tape_events
@@ -52,7 +53,7 @@ def observed(seconds: Sequence[tuple[int, float, float, list[tuple[int, float]]]
     return observations
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(SECONDS)
 def test_risks_equal_the_definition_over_the_whole_history_at_every_prefix(
     seconds: list[tuple[int, float, float, list[tuple[int, float]]]],

@@ -17,6 +17,7 @@ from app.microstructure.metrics.iceberg import (
     IcebergState,
 )
 from support.book_feed import BookFeed, BookSide, Observation
+from support.examples import examples
 from support.iceberg_reference import Reference
 from support.icebergs import MS, fill
 from support.markets import SECOND
@@ -56,7 +57,7 @@ def play(feed: BookFeed, steps: Sequence[tuple[int, tuple[object, ...]]]) -> Non
                 feed.restart()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(STEPS)
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
     steps: list[tuple[int, tuple[object, ...]]],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.microstructure.book import BookChange, LevelChange, OrderBook
 from app.microstructure.events import Event, OrderBookDeltas
 from app.microstructure.metrics.quantity_history import CHUNK, LAST, MIN_SAMPLES, QuantityHistory, QuantityState
+from support.examples import examples
 from support.markets import START, streams
 from support.tapes import tape_events
 
@@ -105,7 +106,7 @@ def test_large_moves_only_when_500_more_samples_were_seen() -> None:
     assert history.large() == 9.0
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.integers(0, 4000), max_size=12), st.integers(0, 2**32 - 1), st.integers(1, 6))
 @example([20_003, 1, 499], 1, 6)
 def test_percentiles_equal_numpy_over_the_whole_history_at_every_prefix(
@@ -144,7 +145,7 @@ def test_it_does_not_matter_how_samples_come_in_events_nor_whether_somebody_asks
     assert at_once.percentiles() == one_by_one.percentiles()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.integers(0, 2500), max_size=14), st.data())
 def test_a_restored_history_goes_on_as_if_nothing_had_happened(sizes: list[int], data: st.DataObject) -> None:
     random = np.random.default_rng(len(sizes))

@@ -14,6 +14,7 @@ from app.microstructure.events import OrderBookDeltas, TradeTick
 from app.microstructure.metrics.quantity_history import QuantityHistory
 from app.microstructure.metrics.spoofing import Spoofing, SpoofingParams, SpoofingState
 from support.book_feed import BookFeed, Observation
+from support.examples import examples
 from support.markets import SECOND
 from support.spoofing import LARGE, MS
 from support.spoofing_reference import Reference
@@ -84,7 +85,7 @@ def large_sizes(observations: Sequence[Observation], unknown: int) -> list[float
     return [None if number < unknown else LARGE for number in range(count)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(STEPS, st.integers(0, 3))
 def test_findings_equal_the_definition_over_the_whole_history_at_every_prefix(
     steps: list[tuple[int, tuple[Any, ...]]], unknown: int

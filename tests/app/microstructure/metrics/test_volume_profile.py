@@ -19,6 +19,7 @@ from app.microstructure.metrics.volume_profile import (
     value_area,
 )
 from app.microstructure.report import VolumeProfile as Section
+from support.examples import examples
 from support.markets import SECOND, START, streams, trade
 from support.tapes import tape_events
 
@@ -226,7 +227,7 @@ def test_the_profile_equals_its_definition_at_every_prefix(
             assert profile.value(as_of) == reference(trades[:number], as_of, PARAMS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(streams())
 def test_the_profile_follows_made_streams(events: list[Event]) -> None:
     trades = [event for event in events if isinstance(event, TradeTick)]
