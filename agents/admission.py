@@ -23,6 +23,7 @@ ROOM: Final = 100
 REMEMBERED_SEC: Final = 60.0
 MOST_REMEMBERED: Final = 1000
 _RECOUNT_SEC: Final = 1.0
+_MOST_SHOWN: Final = 200
 
 
 class NotAdmittedError(BadEventError):
@@ -44,11 +45,12 @@ class Admission:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._owned = owned
-        self._allowed = ", ".join(allowed)
+        self._allowed = ", ".join(allowed)[:_MOST_SHOWN]
         self._matches = re.compile("|".join(map(translate, allowed))).match
         self._room = room
         self._monotonic = monotonic
         self._full: dict[int, float] = {}
+        self._pruned_at = -REMEMBERED_SEC
         self._refused: dict[str, tuple[float, str]] = {}
 
     def require(self, name: str, partition: int) -> None:
@@ -82,7 +84,8 @@ class Admission:
         at, _ = self._refused.get(name, (None, ""))
         known = at is not None and now - at <= REMEMBERED_SEC
         if not known:
-            if len(self._refused) >= MOST_REMEMBERED:
+            if len(self._refused) >= MOST_REMEMBERED and now - self._pruned_at > _RECOUNT_SEC:
+                self._pruned_at = now
                 self._refused = {each: seen for each, seen in self._refused.items() if now - seen[0] <= REMEMBERED_SEC}
             # Of more names than we can remember, nobody needs a letter each.
             known = len(self._refused) >= MOST_REMEMBERED

@@ -53,6 +53,7 @@ class Checkpoints:
 
     Attributes:
         completed_at: monotonic seconds at which the last one was done, of the start before the first.
+        running: held while one is on its way.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Checkpoints:
         self._shares = shares
         self._coverage_sec = coverage_sec
         self._min_age_sec = interval_sec * (1 - 0.5 / shares)  # half a share early is on time
-        self._running = asyncio.Lock()
+        self.running = asyncio.Lock()
         self.completed_at = time.monotonic()
 
     async def run(self) -> None:
         """Take one share. Errors are counted and logged; a later checkpoint covers what this missed."""
-        async with self._running:
+        async with self.running:
             if self._owned.handed_over:
                 return
             latest = time.monotonic() - self._min_age_sec
@@ -90,17 +91,23 @@ class Checkpoints:
         then leave the group and join anew, in the middle of it.
         """
         try:
-            async with self._running:
+            async with self.running:
                 await self._take([s for s in self._owned.symbols.values() if s.needs_snapshot], last=True)
         finally:
             self._owned.handed_over = True
 
     async def _take(self, due: list[OwnedSymbol], *, last: bool = False) -> None:
         saving: list[asyncio.Future[None]] = []
-        for some in batched(due, _IN_A_TURN):
-            saving += map(asyncio.ensure_future, map(self._save, some))
-            await asyncio.sleep(0)
-        outcomes = await asyncio.gather(*saving, return_exceptions=True)
+        try:
+            for some in batched(due, _IN_A_TURN):
+                saving += map(asyncio.ensure_future, map(self._save, some))
+                await asyncio.sleep(0)
+            outcomes = await asyncio.gather(*saving, return_exceptions=True)
+        except asyncio.CancelledError:
+            # What goes on alone would be acknowledged behind a later snapshot, in the place of that.
+            for each in saving:
+                each.cancel()
+            raise
         for symbol, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 telemetry.ERRORS.labels("checkpoint", "snapshot").inc()

@@ -13,14 +13,15 @@ the next owner, who forgets it in turn. Should events come again, the symbol beg
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection, Iterable, Mapping
-from itertools import batched
 from typing import Any, Final, Protocol
+
+from aiokafka.errors import KafkaError
 
 from agents.admission import Admission
 from agents.owned import Owned, OwnedSymbol
 from app import telemetry
 from app.stores.base import ReportStore, StoreUnavailableError
-from tables.records import coverage
+from tables.records import Key, coverage
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,10 @@ class Table(Protocol):
 
 
 class Forgetting:
-    """Gives up the silent symbols of `owned`; `publishing` is held while reports are on their way to the store."""
+    """Gives up the silent symbols of `owned`.
+
+    `publishing` is held while reports are on their way to the store, `checkpointing` while snapshots are to the table.
+    """
 
     def __init__(
         self,
@@ -53,65 +57,97 @@ class Forgetting:
         admission: Admission,
         after_sec: float,
         publishing: asyncio.Lock,
+        checkpointing: asyncio.Lock,
     ) -> None:
         self._owned = owned
         self._table = table
         self._store = store
         self._admission = admission
         self._publishing = publishing
+        self._checkpointing = checkpointing
         self._after_ns = int(after_sec * 1e9)
 
     async def run(self) -> None:
         """Forget what has been silent for long enough. What fails is tried again the next time."""
-        for some in batched(self._silent(), _AT_ONCE):
-            if self._owned.handed_over:
-                return
-            try:
-                await self._forget(some)
-            except StoreUnavailableError as error:
-                telemetry.ERRORS.labels("store", error.kind).inc()
-                logger.warning("%d silent symbols are not forgotten yet: %s", len(some), error)
-                return
+        for partition in sorted({each.partition for each in self._silent()}):
+            async with self._checkpointing:  # nobody tells the table of a symbol whose snapshot is about to go
+                if self._owned.handed_over or partition not in self._owned.partitions:
+                    return
+                silent = [each for each in self._silent() if each.partition == partition]
+                try:
+                    await self._forget(partition, silent[:_AT_ONCE])
+                except StoreUnavailableError as error:
+                    telemetry.ERRORS.labels("store", error.kind).inc()
+                    logger.warning("silent symbols of partition %d are not forgotten yet: %s", partition, error)
+                    return
 
     def _silent(self) -> list[OwnedSymbol]:
         symbols, full = self._owned.symbols.values(), self._admission.full()
         newest_ns = max((each.heard_ns for each in symbols), default=0)
+
+        def silent_ns(symbol: OwnedSymbol) -> int:
+            return newest_ns - max(symbol.heard_ns, symbol.since_ns)
+
         return [
             each
             for each in symbols
             if each.is_saved
             and (
-                newest_ns - each.heard_ns > self._after_ns
-                or (each.partition in full and _is_brief(each) and newest_ns - each.heard_ns > BRIEF_SILENCE_NS)
+                silent_ns(each) > self._after_ns
+                or (each.partition in full and _is_brief(each) and silent_ns(each) > BRIEF_SILENCE_NS)
             )
         ]
 
-    async def _forget(self, symbols: Collection[OwnedSymbol]) -> None:
-        epochs = {each.engine.symbol: each.epoch for each in symbols if each.epoch is not None}
-        gone: dict[int, list[OwnedSymbol]] = {}
+    async def _forget(self, partition: int, silent: Collection[OwnedSymbol]) -> None:
+        heard_ns = {each.engine.symbol: each.heard_ns for each in silent}
+        epochs = {each.engine.symbol: each.epoch for each in silent if each.epoch is not None}
         async with self._publishing:  # a report that is on its way would come behind
             ours = await self._store.forget(epochs)
-            for each in symbols:
-                name = each.engine.symbol
-                # Redis took its time: an event may have come, or the partition gone.
-                stays = not each.is_saved or self._owned.symbols.get(name) is not each or self._owned.handed_over
-                if name in ours and not stays:
-                    del self._owned.symbols[name]
-                    gone.setdefault(each.partition, []).append(each)
-        for partition, forgotten in gone.items():
-            await self._clear(partition, forgotten)
+        # Redis took its time: an event may have come, or the partition gone. From here to the first write nothing can.
+        progress = self._owned.partitions.get(partition)
+        if progress is None or self._owned.handed_over:
+            return
+        gone = [
+            each
+            for each in silent
+            if each.engine.symbol in ours
+            and each.is_saved
+            and each.heard_ns == heard_ns[each.engine.symbol]
+            and self._owned.symbols.get(each.engine.symbol) is each
+        ]
+        if not gone:
+            return
+        keys = self._keys(partition, gone)
+        for each in gone:
+            del self._owned.symbols[each.engine.symbol]
+        saved = {each.engine.symbol: each.saved for each in self._owned.of(partition)}
+        upto = min(progress.told, self._owned.committable().get(partition, 0) - 1)
+        names = ", ".join(each.engine.symbol for each in gone)
+        try:
+            await self._table.write(partition, coverage(progress.log, upto, saved))
+            if not self._owned.handed_over and self._owned.partitions.get(partition) is progress:
+                await self._table.delete(partition, keys)
+        except (KafkaError, TimeoutError) as error:
+            telemetry.ERRORS.labels("checkpoint", "coverage").inc()
+            logger.warning("silent symbols of partition %d are not forgotten yet: %r", partition, error)
+            if self._owned.partitions.get(partition) is progress:
+                for each in gone:
+                    self._owned.symbols.setdefault(each.engine.symbol, each)
+            return
+        telemetry.FORGOTTEN.inc(len(gone))
+        logger.info("forgot %d silent symbols of partition %d: %s", len(gone), partition, names)
 
-    async def _clear(self, partition: int, symbols: list[OwnedSymbol]) -> None:
-        names = [each.engine.symbol for each in symbols]
-        keys = self._table.keys_of(partition, names)
+    def _keys(self, partition: int, symbols: Collection[OwnedSymbol]) -> set[bytes]:
+        """Return the keys of what may go of `symbols`: nothing that a newer owner has written."""
+        epochs = {each.engine.symbol: each.epoch or 0 for each in symbols}
+        keys = set[bytes]()
+        for raw in self._table.keys_of(partition, epochs):
+            key = Key.decode(raw)
+            if key.epoch <= epochs[key.symbol]:
+                keys.add(raw)
         for each in symbols:
             keys |= each.stale_keys | each.writer.keys(each.engine.symbol, each.epoch or 0)
-        progress = self._owned.partitions[partition]
-        saved = {each.engine.symbol: each.saved for each in self._owned.of(partition)}
-        await self._table.write(partition, coverage(progress.log, progress.told, saved))
-        await self._table.delete(partition, keys)
-        telemetry.FORGOTTEN.inc(len(names))
-        logger.info("forgot %d silent symbols of partition %d: %s", len(names), partition, ", ".join(names))
+        return keys
 
 
 def _is_brief(symbol: OwnedSymbol) -> bool:

@@ -31,7 +31,8 @@ class OwnedSymbol:
         fenced: a newer writer is known; nothing may be written any more.
         arrived_ns: monotonic time at which the event with the newest time arrived.
         newest: event time of that event.
-        heard_ns: monotonic time at which an event came last, or the symbol was taken over.
+        heard_ns: monotonic time at which an event came last, 0 before the first.
+        since_ns: monotonic time at which the symbol was taken over, 0 if it was not.
         admitted_ns: monotonic time at which this worker heard of it first, 0 if it was taken over.
         uncovered: first applied offset that no acknowledged snapshot covers, `None` if all are covered.
         applied_since: first offset applied since the snapshot that is on its way.
@@ -58,6 +59,7 @@ class OwnedSymbol:
     arrived_ns: int = 0
     newest: int = field(init=False)
     heard_ns: int = 0
+    since_ns: int = 0
     admitted_ns: int = 0
     uncovered: int | None = None
     applied_since: int | None = None

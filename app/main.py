@@ -118,7 +118,9 @@ def create_app(config: Settings) -> BatchApp:
     intake = Intake(
         *(owned, params, config.events_partitions, dead_letters.send, source), traces=tracing, admission=admission
     )
-    forgetting = Forgetting(owned, table, store, admission, config.forget_after_sec, reports.publishing)
+    forgetting = Forgetting(
+        *(owned, table, store, admission, config.forget_after_sec, reports.publishing, checkpoints.running)
+    )
     _consume(app, config.events_topic, intake)
     leaver = LeaveOnDeath(config)
     _take_over(app, follower, source, ownership, leaver)

@@ -232,7 +232,8 @@ class Consumer(driver.Consumer):
             if time.monotonic() - self.forbidden_at > _FORBIDDEN_SEC:
                 logger.error("Kafka does not let us read %s; tried again until it does", error)
             self.forbidden_at = time.monotonic()
-            await asyncio.sleep(_AGAIN_SEC)
+            # One call tells of one partition.
+            await asyncio.sleep(_AGAIN_SEC / max(1, len(active_partitions or ())))
             return {}
         return fold(fetched, self.app.batched_topics)
 

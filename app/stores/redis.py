@@ -89,7 +89,7 @@ return 1
 """
 )
 
-# KEYS: epoch, report, heavy part, when written. ARGV: writer's epoch, life of the epoch in ms.
+# KEYS: epoch, report, heavy part, when written. ARGV: writer's epoch, life of the epoch in ms, channel, symbol.
 # Returns 1 if the report is gone, 0 if there is a newer writer.
 _FORGET: Final = (
     _NEWER
@@ -98,6 +98,7 @@ local known = redis.call('GET', KEYS[1])
 if known and newer(known, ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 return 1
 """
 )
@@ -154,7 +155,7 @@ class RedisReportStore:
         """See `ReportStore.forget`; one round trip for all."""
         kept_ms = EPOCH_KEPT_SEC * 1000
         calls = [
-            ([self._keys.epoch(symbol), *self._keys.reading(symbol)], [str(epoch), kept_ms])
+            ([self._keys.epoch(symbol), *self._keys.reading(symbol)], [str(epoch), kept_ms, self._keys.changes, symbol])
             for symbol, epoch in epochs.items()
         ]
         answers = await self._write(self._forget, calls)

@@ -1,6 +1,6 @@
 """`resources/subscribe`, as protocol versions before 2026-07-28 have it, on a connection that lasts.
 
-Since 2026-07-28 a client listens (`subscriptions/listen`, which the SDK serves), before that it subscribes: the server
+Since 2026-07-28 a client listens (`report_server.listening`), before that it subscribes: the server
 remembers what to, and sends `notifications/resources/updated` by itself. That needs a connection which belongs to one
 client, as stdio's does. Over HTTP each request stands alone here, so nothing is promised there: `initialize` says
 `subscribe: false` (docs/adr/0049-subscriptions-of-old-protocols.md).

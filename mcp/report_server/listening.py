@@ -29,6 +29,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from app.microstructure.events import is_symbol
 from report_server.changes import Changes
 from report_server.openings import Openings, TooManyStreamsError
 from report_server.resources import REPORT_URI
@@ -54,8 +55,8 @@ class Listening:
             self._openings.require(client)
         except TooManyStreamsError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from error
-        symbols = {uri.removeprefix(REPORT_URI) for uri in honoured.resource_subscriptions or ()}
-        with self._openings.opened(client, len(symbols)):
+        symbols = {each for each in map(_symbol_of, honoured.resource_subscriptions or ()) if each is not None}
+        with self._openings.opened(client):
             await self._stream(ctx, honoured, symbols)
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
@@ -83,7 +84,7 @@ class Listening:
                 for symbol in told:
                     notification = event_to_notification(ResourceUpdated(REPORT_URI + symbol), meta)
                     await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
-                if pause_sec := self._openings.pause_sec():
+                if pause_sec := self._openings.pause_sec(len(told)):
                     await asyncio.sleep(pause_sec)
         finally:
             unsubscribe()
@@ -106,6 +107,12 @@ def _honoured(params: Mapping[str, Any] | None) -> SubscriptionFilter:
         resources_list_changed=asked.resources_list_changed or None,
         resource_subscriptions=uris or None,
     )
+
+
+def _symbol_of(uri: str) -> str | None:
+    """Return whose report is at `uri`, `None` if none can be."""
+    symbol = uri.removeprefix(REPORT_URI)
+    return symbol if uri.startswith(REPORT_URI) and is_symbol(symbol) else None
 
 
 def _client(ctx: ServerRequestContext[Any, Any]) -> str:

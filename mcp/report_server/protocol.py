@@ -116,7 +116,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Give the client some seconds to read what is waiting for it."""
         super().pause_writing()
         if self._full is None:
-            self._full = self.loop.call_later(self.read_sec, self._does_not_read)
+            self._watch_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -166,8 +166,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._full.cancel()
             self._full = None
 
-    def _does_not_read(self) -> None:
+    def _watch_reading(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._full = self.loop.call_later(self.read_sec, self._look_at_reading, waiting)
+
+    def _look_at_reading(self, waiting: int) -> None:
         self._full = None
+        if self.transport.get_write_buffer_size() < waiting:
+            self._watch_reading()  # slow, but it reads
+            return
         self.bounds.on_closed("slow_reader")
         self.transport.abort()  # to close would wait until it reads
 

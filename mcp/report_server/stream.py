@@ -12,7 +12,9 @@ versions, never the newest one, and holds no memory: what is pending is a set of
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from report_server.arguments import checked_symbols
@@ -50,13 +52,13 @@ class ReportStreams:
 
     async def _events(self, symbols: list[str], detail: object, fields: object, client: str) -> AsyncIterator[bytes]:
         wanted, pending, sent = set(symbols), set(symbols), dict[str, str]()
-        wake = asyncio.Event()
+        wake, looked_at = asyncio.Event(), time.monotonic()
 
         def changed(symbol: str) -> None:
             pending.update((symbol,) if symbol else wanted)
             wake.set()
 
-        with self._openings.opened(client, len(symbols)):
+        with self._openings.opened(client):
             unsubscribe = self._changes.subscribe(changed, symbols)
             try:
                 yield _RETRY
@@ -70,22 +72,22 @@ class ReportStreams:
                             sent[symbol] = version
                             events.append(_event(symbol, answer))
                     yield b"".join(events) or _SIGN_OF_LIFE
-                    if pause_sec := self._openings.pause_sec():
+                    if pause_sec := self._openings.pause_sec(len(events)):
                         await asyncio.sleep(pause_sec)
-                    if not await _woken(wake):
+                    await _woken(wake)
+                    if time.monotonic() - looked_at >= _LOOK_SEC:
                         pending |= wanted
+                        looked_at = time.monotonic()
             finally:
                 unsubscribe()
 
 
-async def _woken(wake: asyncio.Event) -> bool:
-    try:
+async def _woken(wake: asyncio.Event) -> None:
+    """Wait for news, or until it is time to look."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_SEC):
             await wake.wait()
-    except TimeoutError:
-        return False
     wake.clear()
-    return True
 
 
 def _event(symbol: str, answer: Answer) -> bytes:

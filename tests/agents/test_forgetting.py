@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from agents.admission import Admission, NotAdmittedError
 from agents.forgetting import BRIEF_NS, BRIEF_SILENCE_NS, Forgetting
@@ -13,7 +14,7 @@ from app.microstructure.engine import STATE_VERSION, EngineParams, SymbolEngine
 from app.stores.base import Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
 from support.markets import trade
-from tables.records import Snapshot, coverage, read, symbol_of
+from tables.records import Snapshot, Writer, coverage, read, symbol_of
 
 AFTER_SEC = 3600
 AFTER_NS = AFTER_SEC * 10**9
@@ -26,11 +27,14 @@ class Table:
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
+    refuses: bool = False
 
     def keys_of(self, _: int, symbols: Collection[str]) -> set[bytes]:
         return {key for key in self.values if symbol_of(key) in symbols}
 
     async def write(self, _: int, values: Mapping[bytes, bytes]) -> None:
+        if self.refuses:
+            raise KafkaError("away")
         self.steps.append("write")
         self.values.update(values)
 
@@ -65,7 +69,9 @@ class Setting:
         self.owned.partitions[0] = PartitionProgress(position=3, told=3)
         self.admission = Admission(self.owned, room=2, monotonic=lambda: 0.0)
         self.publishing = asyncio.Lock()
-        self.forgetting = Forgetting(self.owned, self.table, self.store, self.admission, AFTER_SEC, self.publishing)
+        self.forgetting = Forgetting(
+            *(self.owned, self.table, self.store, self.admission, AFTER_SEC, self.publishing, asyncio.Lock())
+        )
 
     async def begin(self) -> None:
         for name in ("BTCUSDT", "DOGEUSDT"):
@@ -158,6 +164,51 @@ async def test_a_symbol_that_is_heard_of_while_redis_answers_stays(setting: Sett
     setting.store.meanwhile = an_event_comes
     await setting.forgetting.run()
     assert await setting.has_all()
+
+
+async def test_a_symbol_that_is_heard_of_and_saved_while_redis_answers_stays(setting: Setting) -> None:
+    async def an_event_comes() -> None:
+        setting.silent.heard_ns = LATER
+
+    setting.hear_btc(LATER)
+    setting.store.meanwhile = an_event_comes
+    await setting.forgetting.run()
+    assert await setting.has_all()
+
+
+async def test_an_outage_of_the_source_forgets_nobody_however_partitions_move(setting: Setting) -> None:
+    setting.owned.symbols["BTCUSDT"].since_ns = LATER
+    await setting.forgetting.run()
+    assert await setting.has_all()
+
+
+async def test_a_symbol_that_was_taken_over_is_silent_since_then(setting: Setting) -> None:
+    setting.silent.since_ns = AFTER_NS
+    setting.hear_btc(LATER)
+    await setting.forgetting.run()
+    assert await setting.has_all()
+    setting.hear_btc(AFTER_NS + LATER)
+    await setting.forgetting.run()
+    assert not await setting.has_all()
+
+
+async def test_what_a_newer_owner_wrote_stays(setting: Setting) -> None:
+    snapshot = Snapshot(setting.silent.engine.snapshot(), STATE_VERSION, None, 9, 9)
+    theirs = Writer("other").records("DOGEUSDT", 5, snapshot).writes
+    setting.table.values |= theirs
+    setting.hear_btc(LATER)
+    await setting.forgetting.run()
+    assert theirs.items() <= setting.table.values.items()
+
+
+async def test_a_changelog_that_refuses_is_asked_again_the_next_time(setting: Setting) -> None:
+    setting.hear_btc(LATER)
+    setting.table.refuses = True
+    await setting.forgetting.run()
+    assert await setting.has_all()
+    setting.table.refuses = False
+    await setting.forgetting.run()
+    assert not await setting.has_all()
 
 
 async def test_a_report_that_is_on_its_way_does_not_come_behind(setting: Setting) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from app.stores.memory import MemoryReportStore
 from report_server.changes import Changes
 from report_server.listening import MOST_LISTENED
 from report_server.metrics import ReaderMetrics
-from report_server.openings import MOST_OF_A_CLIENT, UPDATES_PER_SEC, Openings
+from report_server.openings import MOST_OF_A_CLIENT, MOST_STREAMS, Openings
 from report_server.server import build_server
 from report_server.service import ReportService
 from support.news import News
@@ -63,14 +63,24 @@ async def test_a_client_is_told_of_what_it_listens_to_and_of_all_of_it_when_news
 
 
 async def test_each_report_is_told_of_once_however_often_it_changed_meanwhile(setting: Setting) -> None:
-    with setting.openings.opened("others", UPDATES_PER_SEC // 10):
+    with ExitStack() as others:
+        for _ in range(MOST_STREAMS - 6):
+            others.enter_context(setting.openings.opened("others"))
         async with setting.client() as client, listen(client, "AA", "BB") as told:
             assert await next_of(told, 2) == ["AA", "BB"]
-            # It pauses for a tenth of a second now, in which all of these come.
+            # It pauses for a twentieth of a second now, in which all of these come.
             setting.news.tell(*["AA", "BB"] * 1000)
             assert await next_of(told, 2) == ["AA", "BB"]
             setting.news.tell("BB")
             assert await next_of(told, 1) == ["BB"], "nothing else was waiting"
+
+
+async def test_what_is_no_report_is_never_told_of(setting: Setting) -> None:
+    uris = ["schema://report", "BTCUSDT", "report://btc", "report://AA"]
+    async with setting.client() as client, client.listen(resource_subscriptions=uris) as told:
+        assert await next_of(told, 1) == ["AA"]
+        setting.news.tell("BTCUSDT", None)
+        assert await next_of(told, 1) == ["AA"]
 
 
 async def test_changes_of_lists_may_be_listened_to(setting: Setting) -> None:
