@@ -135,7 +135,7 @@ async def _ensure_one(admin: AIOKafkaAdminClient, spec: TopicSpec, wants: Copies
     code = response.topic_errors[0][1]
     if code not in (0, TopicAlreadyExistsError.errno):
         raise for_code(code)(f"topic {spec.name}: {response.topic_errors[0][2]}")
-    partitions = await _require_partitions(admin, spec)  # also of a new one: whoever comes next must find it
+    partitions = await _require_partitions(admin, spec)  # also of a new one: the next command must find it
     if not code:
         return Ensured(True, wants)
     has = copies.found(partitions, await topic_settings(admin, spec.name))

@@ -2,7 +2,7 @@
 
 Three is what people run: one may go, and the two that are left still agree. Each broker is a `KafkaBroker` with a
 folder and a port of its own, to be killed, stopped and started by itself. Who leads what is asked of the brokers that
-run, each time anew: it changes with every fault.
+run, each time: it changes with every fault.
 """
 
 import asyncio

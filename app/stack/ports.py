@@ -32,7 +32,7 @@ _LOWEST: Final = 1024
 _CONNECTIONS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST_OF_CONNECTIONS: Final = 32768
 _FOR_TESTS: Final = 4000
-# The last that were given: whoever got one may not listen yet.
+# The last that were given: their servers may not listen yet.
 _given: Final = deque[int](maxlen=500)
 
 

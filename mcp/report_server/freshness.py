@@ -3,7 +3,7 @@
 A worker writes `data_age_ms` and `ingestion.last_event_age_ms` as they are when it writes. A reader answers later, and
 an age that stood still would make an old report look new. So both are raised by the time since the report was written
 (`clocks` says when that was), by replacing their digits in the stored bytes: nothing else is decoded and encoded again.
-Where the digits cannot be found beyond doubt the report is encoded anew, with the same result.
+Where the digits cannot be found beyond doubt the report is encoded again, with the same result.
 
 A report whose writer has been quiet for longer than the limit is marked: `ingestion.stale`, status `down`, health 0.
 Its stored bytes still say `ok`, because nobody was left to say otherwise.
@@ -59,7 +59,7 @@ class Stored:
         node: who wrote it, `None` where the report does not say.
         epoch: the writer's epoch, `None` where the report does not say.
         order: epoch of the writer, offset and time in epoch ms; `None` where the report does not say all three.
-        written_ms: when it was written, in ms on this process' monotonic clock; whoever makes it sets this.
+        written_ms: when it was written, in ms on this process' monotonic clock; the caller that makes it sets this.
         noted_ms: when it was written, as the store noted it (`Reading.written_ms`). A worker whose clock was set back
             may write the same bytes again, which are a newer version all the same.
         trusted: `written_ms` rests on a clock that can be right. What nobody can date is stale.
