@@ -274,3 +274,19 @@ async def test_a_symbol_whose_epochs_are_used_up_gets_no_other(setting: Setting)
     setting.symbol.fenced, setting.symbol.epoch = True, None
     await setting.checkpoints.run()
     assert setting.symbol.fenced
+
+
+async def test_snapshots_that_a_hand_over_has_begun_end_with_it(setting: Setting) -> None:
+    for number in range(30):
+        symbol = OwnedSymbol(SymbolEngine(f"S{number}", EngineParams()), 0, epoch=3)
+        symbol.engine.apply(trade(1, symbol=f"S{number}"), 1)
+        setting.owned.symbols[f"S{number}"] = symbol
+    running = asyncio.create_task(setting.checkpoints.hand_over())
+    await setting.sending()
+    assert len(setting.table.sends) < 31, "the others have not had their turn"
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0)
+    assert all(sent.cancelled() for sent in setting.table.sends)
+    assert all(symbol.saved == -1 for symbol in setting.owned.symbols.values())

@@ -1,8 +1,9 @@
 """Giving up symbols of which nothing comes any more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from aiokafka.errors import KafkaError
@@ -50,14 +51,14 @@ class Store(MemoryReportStore):
     def __init__(self) -> None:
         super().__init__(300, now=lambda: 0.0)
         self.away = False
-        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        self.meanwhile: Callable[[], object] | None = None
 
     async def forget(self, epochs: Mapping[str, int]) -> set[str]:
         if self.away:
             raise StoreUnavailableError("away")
         gone = await super().forget(epochs)
         if self.meanwhile is not None:
-            await self.meanwhile()
+            self.meanwhile()
         return gone
 
 
@@ -156,26 +157,6 @@ async def test_the_report_of_a_newer_writer_stays(setting: Setting) -> None:
     assert await setting.store.symbols(10) == ["BTCUSDT", "DOGEUSDT"]
 
 
-async def test_a_symbol_that_is_heard_of_while_redis_answers_stays(setting: Setting) -> None:
-    async def an_event_comes() -> None:
-        setting.silent.applied(4)
-
-    setting.hear_btc(LATER)
-    setting.store.meanwhile = an_event_comes
-    await setting.forgetting.run()
-    assert await setting.has_all()
-
-
-async def test_a_symbol_that_is_heard_of_and_saved_while_redis_answers_stays(setting: Setting) -> None:
-    async def an_event_comes() -> None:
-        setting.silent.heard_ns = LATER
-
-    setting.hear_btc(LATER)
-    setting.store.meanwhile = an_event_comes
-    await setting.forgetting.run()
-    assert await setting.has_all()
-
-
 async def test_an_outage_of_the_source_forgets_nobody_however_partitions_move(setting: Setting) -> None:
     setting.owned.symbols["BTCUSDT"].since_ns = LATER
     await setting.forgetting.run()
@@ -221,16 +202,6 @@ async def test_a_report_that_is_on_its_way_does_not_come_behind(setting: Setting
     assert await setting.store.symbols(10) == ["BTCUSDT"]
 
 
-async def test_a_partition_that_goes_while_redis_answers_keeps_its_table(setting: Setting) -> None:
-    async def partition_goes() -> None:
-        setting.owned.handed_over = True
-
-    setting.hear_btc(LATER)
-    setting.store.meanwhile = partition_goes
-    await setting.forgetting.run()
-    assert await setting.has_all()
-
-
 async def test_a_store_that_is_away_is_asked_again_the_next_time(setting: Setting) -> None:
     setting.hear_btc(LATER)
     setting.store.away = True
@@ -263,3 +234,25 @@ async def test_in_a_full_partition_a_name_that_was_heard_only_briefly_goes_soone
     setting.hear_btc(setting.silent.heard_ns + silent_ns)
     await setting.forgetting.run()
     assert ("DOGEUSDT" not in setting.owned.symbols) == goes
+
+
+def _an_event_comes(setting: Setting) -> None:
+    setting.silent.applied(4)
+
+
+def _an_event_comes_and_is_saved(setting: Setting) -> None:
+    setting.silent.heard_ns = LATER
+
+
+def _partitions_are_handed_over(setting: Setting) -> None:
+    setting.owned.handed_over = True
+
+
+@pytest.mark.parametrize("befalls", [_an_event_comes, _an_event_comes_and_is_saved, _partitions_are_handed_over])
+async def test_what_befalls_a_symbol_while_redis_answers_keeps_it(
+    setting: Setting, befalls: Callable[[Setting], None]
+) -> None:
+    setting.hear_btc(LATER)
+    setting.store.meanwhile = partial(befalls, setting)
+    await setting.forgetting.run()
+    assert await setting.has_all()

@@ -12,6 +12,7 @@ from report_server.changes import Changes
 from report_server.openings import MOST_OF_A_CLIENT, MOST_STREAMS, Openings, TooManyStreamsError
 from report_server.service import ReportService
 from report_server.stream import ReportStreams
+from support.news import News
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -56,6 +57,33 @@ async def test_a_report_whose_writer_goes_quiet_is_sent_again_as_stale(
 
     assert (fresh[1]["ingestion"]["status"], fresh[1]["ingestion"]["stale"]) == ("ok", False)
     assert (stale[1]["ingestion"]["status"], stale[1]["ingestion"]["stale"]) == ("down", True)
+
+
+async def test_a_symbol_that_goes_stale_is_sent_however_often_another_changes(
+    make_report: Callable[[str], bytes],
+) -> None:
+    now, news = 100.0, News()
+    store = MemoryReportStore(300, lambda: now)
+    await store.publish([Publication(name, 1, make_report(name)) for name in ("BTCUSDT", "ETHUSDT")])
+    service = ReportService(store, 1.0, 2000, monotonic=lambda: now)
+    stream = ReportStreams(service, Changes(news), Openings()).open(["BTCUSDT", "ETHUSDT"])
+    await events(stream, 2)
+    while not news.open:  # noqa: ASYNC110  # the source has no event for it
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await anext(stream) == b": \n\n", "from here on it hears of each change"
+
+    async def keep_changing() -> None:
+        while True:
+            news.tell("BTCUSDT")
+            await asyncio.sleep(0.002)
+
+    changing = asyncio.create_task(keep_changing())
+    now += 5
+    seen = {report["symbol"]: report["ingestion"]["stale"] for _, report in await events(stream, 2)}
+    changing.cancel()
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert seen == {"BTCUSDT": True, "ETHUSDT": True}
 
 
 async def test_news_that_were_lost_are_found_by_looking(

@@ -1,5 +1,6 @@
 """What runs below a process, from /proc."""
 
+import re
 from pathlib import Path
 
 
@@ -25,3 +26,10 @@ def command_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most memory that a process has had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024

@@ -52,6 +52,10 @@ class Reports:
         now = time.monotonic()
         return {s: _sighting(body, now) for s, body in zip(self.symbols, bodies, strict=True) if body}
 
+    async def complete(self) -> bool:
+        """Whether each symbol has a report."""
+        return len(await self.all()) == len(self.symbols)
+
     async def tokens(self) -> dict[str, int]:
         """Every writer token that is there; nothing while Redis is away."""
         try:

@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.stack.ports import free_ports
 from app.stack.process import Child
 from support.changelog import newest_states
-from support.processes import command_of, descendants
+from support.processes import command_of, descendants, peak_memory_mb
 from support.records import event_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +88,11 @@ class Deployment:
     async def newest_states(self) -> dict[str, bytes]:
         """Each symbol's state in the changelog, of its highest epoch."""
         return newest_states(await self.read_topic(topics.changelog_name(self.settings), PARTITIONS))
+
+    async def has_states(self, wanted: Mapping[str, bytes]) -> bool:
+        """Whether the changelog has these states of these symbols; it may have others."""
+        found = await self.newest_states()
+        return {symbol: found.get(symbol) for symbol in wanted} == wanted
 
     async def members(self) -> int:
         """Return how many members the broker counts in the group of the workers."""
@@ -182,10 +187,7 @@ class Worker(Child):
     @property
     def most_memory_mb(self) -> float:
         """The most memory that it has had."""
-        status = Path(f"/proc/{self.working_pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024
+        return peak_memory_mb(self.working_pid)
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over all labels, 0 while nobody answers."""

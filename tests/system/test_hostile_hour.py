@@ -25,6 +25,7 @@ from app.stack.process import Child
 from support.ground import Ground
 from support.hostility import ReaderStranger, TopicStranger
 from support.markets import START
+from support.processes import peak_memory_mb
 from support.reports import Watch
 from support.streams import SYMBOLS, Feed, interleaved
 from support.telling import Tell
@@ -83,7 +84,7 @@ async def test_strangers_cost_the_others_nothing(ground: Ground, reader: tuple[C
     brokers, topic = ground.broker.bootstrap, deployment.settings.events_topic
     with deployment.worker("w1") as worker:
         feed = Feed(brokers, topic, interleaved(SECONDS * PER_SEC), PER_SEC * len(SYMBOLS))
-        await eventually(partial(_all_reported, ground), "every symbol has a report")
+        await eventually(ground.reports.complete, "every symbol has a report")
         pids, asking = (worker.working_pid, server.pid), Asking(url)
         strangers = (
             *(TopicStranger(brokers, topic, f"{SEED}/{name}") for name in ("a", "b")),
@@ -102,7 +103,7 @@ async def test_strangers_cost_the_others_nothing(ground: Ground, reader: tuple[C
             f"{len(asking.took)} answers of the reader: {median(asking.took) * 1000:.1f} ms, "
             f"P99 {quantiles(asking.took, n=100)[-1] * 1000:.1f} ms, at most {max(asking.took) * 1000:.0f} ms"
         )
-        reader_mb = _most_memory_mb(server.pid)
+        reader_mb = peak_memory_mb(server.pid)
         tell(f"memory at most: worker {worker.most_memory_mb:.0f} MB, reader {reader_mb:.0f} MB")
         assert watch.faults == []
         assert max(watch.gaps.values()) < MOST_GAP_SEC
@@ -110,7 +111,7 @@ async def test_strangers_cost_the_others_nothing(ground: Ground, reader: tuple[C
         assert (worker.most_memory_mb < MOST_WORKER_MB, reader_mb < MOST_READER_MB) == (True, True)
         await eventually(deployment.all_is_committed, "all is committed")
         wanted = await expected(deployment)
-        await eventually(partial(_states_are, deployment, wanted), "each traded symbol has the state of a replay")
+        await eventually(partial(deployment.has_states, wanted), "each traded symbol has the state of a replay")
         await eventually(partial(_is_well, worker), "a minute later nothing is wrong", limit_sec=90)
         assert (worker.working_pid, server.pid) == pids, "nobody has ended"
         assert worker.stop() == 0
@@ -142,21 +143,6 @@ async def expected(deployment: Deployment) -> dict[str, bytes]:
         if event.symbol in engines and event.ts_event < START + _YEAR_NS:
             engines[event.symbol].apply(event, offset)
     return {symbol: engine.snapshot() for symbol, engine in engines.items()}
-
-
-def _most_memory_mb(pid: int) -> float:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
-
-
-async def _all_reported(ground: Ground) -> bool:
-    return len(await ground.reports.all()) == len(SYMBOLS)
-
-
-async def _states_are(deployment: Deployment, wanted: dict[str, bytes]) -> bool:
-    found = await deployment.newest_states()
-    return {symbol: found.get(symbol) for symbol in wanted} == wanted
 
 
 async def _is_well(worker: Worker) -> bool:

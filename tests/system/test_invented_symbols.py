@@ -79,7 +79,7 @@ async def test_twenty_thousand_invented_names_cost_the_traded_ones_nothing(groun
     deployment, probe = ground.deployment, Probe(ground)
     with deployment.worker("w1", PARTITION_SYMBOLS=str(ROOM)) as worker:
         await deployment.send(interleaved(EACH))
-        await eventually(partial(_all_reported, ground), "every symbol has a report")
+        await eventually(ground.reports.complete, "every symbol has a report")
         usual, before_mb = await probe.waits(5), worker.most_memory_mb
         async with Watch(ground.reports) as watch:
             flooding = asyncio.to_thread(asyncio.run, flood(ground.broker.bootstrap, deployment.settings.events_topic))
@@ -110,9 +110,10 @@ async def test_only_symbols_that_are_allowed_become_any(deployment: Deployment) 
         await deployment.send(events)
         states = undisturbed(events, PARTITIONS)
         wanted = {name: states[name] for name in ("BNBUSDT", "BTCUSDT", "ETHUSDT")}
-        await eventually(partial(_states_are, deployment, wanted), "those that are allowed have their states")
+        await eventually(partial(deployment.has_states, wanted), "those that are allowed have their states")
         await eventually(deployment.all_is_committed, "all is committed")
         assert worker.stop() == 0
+    assert (await deployment.newest_states()).keys() == wanted.keys()
     letters = await deployment.read_topic(deployment.settings.dlq_topic, 1)
     reasons = Counter((letter.key, dict(letter.headers)["reason"]) for letter in letters)
     assert reasons == {(name.encode(), b"symbol_not_allowed"): 1 for name in SYMBOLS if name not in wanted}
@@ -122,7 +123,7 @@ async def test_a_symbol_that_falls_silent_is_forgotten_and_may_come_back(ground:
     deployment, reports = ground.deployment, ground.reports
     with deployment.worker("w1", FORGET_AFTER_SEC="2") as worker:
         await deployment.send(interleaved(EACH))
-        await eventually(partial(_all_reported, ground), "every symbol has a report")
+        await eventually(ground.reports.complete, "every symbol has a report")
         talking = asyncio.create_task(_talk(deployment))
         await eventually(partial(_only_btc, ground), "only the one that is heard of has a report")
         await eventually(partial(_table_has, deployment, {"BTCUSDT"}), "and snapshots")
@@ -158,10 +159,6 @@ def _refused(names: int) -> float:
     return float(sum(count - (ROOM - taken[home]) for home, count in homes.items()))
 
 
-async def _all_reported(ground: Ground) -> bool:
-    return len(await ground.reports.all()) == len(SYMBOLS)
-
-
 async def _only_btc(ground: Ground) -> bool:
     return (await ground.reports.all()).keys() == {"BTCUSDT"}
 
@@ -185,7 +182,3 @@ async def _has_symbols(worker: Worker, symbols: set[str]) -> bool:
 
 async def _is_full(worker: Worker) -> bool:
     return bool((await worker.health()).get("symbols_total") == ROOM * PARTITIONS)
-
-
-async def _states_are(deployment: Deployment, wanted: dict[str, bytes]) -> bool:
-    return await deployment.newest_states() == wanted

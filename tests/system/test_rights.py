@@ -90,7 +90,7 @@ async def test_a_right_that_is_taken_and_given_back_loses_nothing(
     events = interleaved(EACH)
     with deployment.worker("w1", **env) as worker:
         feed = Feed(kafka.bootstrap, deployment.settings.events_topic, events, PER_SEC)
-        await eventually(partial(_all_reported, reports), "every symbol has a report")
+        await eventually(reports.complete, "every symbol has a report")
         async with Watch(reports) as watch:
             async with denied(kafka.bootstrap, KAFKA_USER, kind, names[what], operation):
                 said = await eventually(partial(_problems, worker), "health says so")
@@ -100,13 +100,9 @@ async def test_a_right_that_is_taken_and_given_back_loses_nothing(
         tell(f"{operation} of the {what}: {'; '.join(said)}; longest gap {max(watch.gaps.values()):.2f} s")
         assert watch.faults == []
         assert max(watch.gaps.values()) < MOST_GAP_SEC
-        await eventually(partial(_states_are, deployment, undisturbed(events, PARTITIONS)), "nothing is lost")
+        await eventually(partial(deployment.has_states, undisturbed(events, PARTITIONS)), "nothing is lost")
         await eventually(deployment.all_is_committed, "all is committed")
         assert worker.stop() == 0
-
-
-async def _all_reported(reports: Reports) -> bool:
-    return len(await reports.all()) == len(SYMBOLS)
 
 
 async def _problems(worker: Worker) -> list[str]:
@@ -115,7 +111,3 @@ async def _problems(worker: Worker) -> list[str]:
 
 async def _is_well(worker: Worker) -> bool:
     return (await worker.health()).get("status") == "ok"
-
-
-async def _states_are(deployment: Deployment, wanted: dict[str, bytes]) -> bool:
-    return await deployment.newest_states() == wanted

@@ -106,7 +106,7 @@ async def test_bombs_cost_nobody_else_anything(ground: Ground, tell: Tell) -> No
     feed = Feed(ground.broker.bootstrap, deployment.settings.events_topic, interleaved(EACH), EACH * len(SYMBOLS) / 10)
     with deployment.worker("w1") as worker:
         await eventually(partial(feed.reached, EACH * len(SYMBOLS) // 5), "a fifth was sent")
-        await eventually(partial(_all_reported, ground), "every symbol has a report")
+        await eventually(ground.reports.complete, "every symbol has a report")
         before_mb = worker.most_memory_mb
         async with Watch(ground.reports) as watch:
             for codec in ("gzip", "zstd", "lz4"):
@@ -225,10 +225,6 @@ async def _create(kafka: str, topic: NewTopic) -> None:
     await admin.start()
     await admin.create_topics([topic])
     await admin.close()
-
-
-async def _all_reported(ground: Ground) -> bool:
-    return len(await ground.reports.all()) == len(SYMBOLS)
 
 
 async def _says(worker: Worker, text: str) -> bool:
