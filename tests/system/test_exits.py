@@ -17,7 +17,8 @@ from agents.intake import Intake
 take, calls = Intake.take, []
 def failing(self, records):
     calls.append(1)
-    if len(calls) == 3:
+    # Without an epoch there is nothing that it could save.
+    if len(calls) >= 3 and any(symbol.epoch is not None for symbol in self._owned.symbols.values()):
         raise RuntimeError("a bug of ours")
     take(self, records)
 Intake.take = failing
