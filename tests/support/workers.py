@@ -27,6 +27,7 @@ from support.records import event_bytes
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 LIMIT_SEC = 60.0
+PAGE_SEC = 20.0
 
 
 class Deployment:
@@ -190,7 +191,7 @@ class Worker(Child):
         return peak_memory_mb(self.working_pid)
 
     async def metric(self, name: str) -> float:
-        """The sum of a metric over all labels, 0 while nobody answers."""
+        """The sum of a metric over all labels, 0 of a worker that has ended."""
         lines = (await self.metrics()).splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[{{ ]", line))
 
@@ -202,11 +203,15 @@ class Worker(Child):
             return {}
 
     async def metrics(self) -> str:
-        """Return the Prometheus page, nothing while nobody answers."""
-        try:
-            return await self._get(self.metrics_port, "/metrics")
-        except (OSError, aiohttp.ClientError):
-            return ""
+        """Return the Prometheus page as soon as it is served, after all else maybe; nothing of one that ended."""
+        until = time.monotonic() + PAGE_SEC
+        while True:
+            try:
+                return await self._get(self.metrics_port, "/metrics")
+            except (OSError, aiohttp.ClientError):
+                if not self.running or time.monotonic() > until:
+                    return ""
+            await asyncio.sleep(0.05)
 
     async def _get(self, port: int, path: str) -> str:
         async with (

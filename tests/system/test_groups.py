@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -31,8 +32,8 @@ async def test_twenty_workers_on_a_few_partitions_wait_their_turn(deployment: De
 
         await eventually(settled, "each partition has one owner, and all are in the group", limit_sec=120)
         await _states_are(deployment, EVENTS[:THIRD])
-        for health in [await each.health() for each in workers]:
-            assert health["problems"] == [], "one that has nothing to do is well"
+        for each in workers:
+            await eventually(partial(_is_well, each), "one that has nothing to do is well")
         owners = [each for each in workers if await each.partitions()]
         for owner in owners:
             owner.kill()
@@ -43,6 +44,10 @@ async def test_twenty_workers_on_a_few_partitions_wait_their_turn(deployment: De
         for each in set(workers) - set(owners):
             await eventually(each.ended, f"{each.name} ends")
             assert each.exit_code == 0
+
+
+async def _is_well(worker: Worker) -> bool:
+    return (await worker.health()).get("problems") == []
 
 
 async def test_256_descriptors_are_enough(deployment: Deployment) -> None:
