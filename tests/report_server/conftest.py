@@ -112,11 +112,16 @@ async def store(redis_server: RedisServer) -> AsyncIterator[RedisReportStore]:
 
 @pytest.fixture(scope="module")
 def reader_env(redis_server: RedisServer) -> dict[str, str]:
-    """Environment of a reader process that reads `redis_server`."""
+    """Environment of a reader process that reads `redis_server`.
+
+    Its limit is one that a busy machine does not reach: a late answer is an honest 503, and not what most tests look
+    for. Those that do set a limit of their own.
+    """
     return {
         "REDIS_URL": redis_server.url,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "mcp")]),
         "STALE_AFTER_MS": "600000",  # the tests' reports are written once and read for as long as it takes
+        "TIMEOUT_MS": "20000",
     }
 
 

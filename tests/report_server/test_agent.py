@@ -19,12 +19,6 @@ from support.tokens import tokens
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture(scope="module")
-def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
-    """Give a limit that a busy machine does not reach: how late an answer may be is looked at elsewhere."""
-    return reader_env | {"TIMEOUT_MS": "20000"}
-
-
 class Agent:
     """A client that keeps count of what it was told."""
 

@@ -37,6 +37,11 @@ COLOURS = """() => {
 
 
 @pytest.fixture(scope="module")
+def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
+    return reader_env | {"TIMEOUT_MS": "1000"}
+
+
+@pytest.fixture(scope="module")
 def history() -> dict[str, list[bytes]]:
     """Some seconds of each market, as a worker wrote it."""
     return {name: list(reports(name, seconds=40, seed=seed)) for seed, name in enumerate(NAMES)}

@@ -22,12 +22,6 @@ from support.mcp_requests import call
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture(scope="module")
-def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
-    """Give a limit that a busy machine does not reach: how late an answer may be is looked at elsewhere."""
-    return reader_env | {"TIMEOUT_MS": "20000"}
-
-
 @pytest.fixture(params=["http", "stdio"])
 def connect(
     request: pytest.FixtureRequest,

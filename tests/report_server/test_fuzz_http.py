@@ -34,12 +34,6 @@ QUICK = settings(
 
 
 @pytest.fixture(scope="module")
-def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
-    """Give a limit that a busy machine does not reach: a late answer is an honest 503, and not what is looked for."""
-    return reader_env | {"TIMEOUT_MS": "20000"}
-
-
-@pytest.fixture(scope="module")
 def published(redis_server: RedisServer, make_report: Callable[[str], bytes]) -> None:
     async def publish() -> None:
         store = RedisReportStore(redis_server.url, password=None, ttl_sec=600, timeout_sec=5.0)

@@ -29,12 +29,6 @@ BROKEN = examples(3_000)
 MOST_GROWN_MB = 30  # the allocator's own unrest; ten thousand requests that left 3 KB each would be all of it
 
 
-@pytest.fixture(scope="module")
-def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
-    """Give a limit that a busy machine does not reach: a late answer is an honest 503, and not what is looked for."""
-    return reader_env | {"TIMEOUT_MS": "20000"}
-
-
 @pytest.fixture
 async def published(store: RedisReportStore, make_report: Callable[[str], bytes]) -> None:
     await store.publish([Publication("BTCUSDT", 1, make_report("BTCUSDT"))])

@@ -24,12 +24,6 @@ from support.news import News
 pytestmark = pytest.mark.filterwarnings(f"ignore::{MCPDeprecationWarning.__module__}.{MCPDeprecationWarning.__name__}")
 
 
-@pytest.fixture(scope="module")
-def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
-    """Give a limit that a busy machine does not reach: how late an answer may be is looked at elsewhere."""
-    return reader_env | {"TIMEOUT_MS": "20000"}
-
-
 class Told:
     """What a client was notified of."""
 

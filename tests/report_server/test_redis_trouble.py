@@ -44,7 +44,7 @@ def way(redis_server: RedisServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture(scope="module")
 def reader_env(reader_env: dict[str, str], way: FaultProxy) -> dict[str, str]:
-    return reader_env | {"REDIS_URL": f"redis://127.0.0.1:{way.port}/0"}
+    return reader_env | {"REDIS_URL": f"redis://127.0.0.1:{way.port}/0", "TIMEOUT_MS": "150"}
 
 
 @pytest.fixture

@@ -22,7 +22,12 @@ from support.ages import without_ages
 pytestmark = pytest.mark.stack
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
-AWAY = "the report store is away or did not answer within 150 ms; try again"
+AWAY = "the report store is away or did not answer within 1000 ms; try again"
+
+
+@pytest.fixture(scope="module")
+def reader_env(reader_env: dict[str, str]) -> dict[str, str]:
+    return reader_env | {"TIMEOUT_MS": "1000"}
 
 
 @pytest.fixture
