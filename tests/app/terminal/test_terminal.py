@@ -58,6 +58,7 @@ def reader(published: str, tmp_path: Path) -> Iterator[str]:
         "REDIS_URL": published,
         "READER_TOKENS_FILE": str(tokens),
         "STALE_AFTER_MS": "600000",
+        "TIMEOUT_MS": "20000",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'mcp'}",
     }
     command = [sys.executable, "-m", "report_server", "--port", "0"]
