@@ -3,10 +3,16 @@
 * **A connection that has just been closed** is a connection that is lost. Where aiokafka writes to it, asyncio raises
   OSError and uvloop RuntimeError; aiokafka catches the first only, and the task that wrote (the one that keeps a worker
   in its group, or the one that sends what was produced) was gone for good.
+* **A fetcher that does not close.** Its task, told to end while it ends its own requests, as a worker's is that has
+  just lost its partitions, passes the word on to a request, which drops it; then it waits for ever for its next
+  partitions, and whoever closes the consumer for it. And a request that waits to be tried again ends the closing in
+  the middle: its connections stay open. Here each task is told until it has ended, and none of them ends the closing.
 * **Batches that nobody can read**, and those that are too large: see `app.fetching` and `app.decompression`.
 * **Lean records.** aiokafka makes a dataclass of every record; here it makes a struct of C, as `batches.Record` says.
 """
 
+import asyncio
+import logging
 from typing import Any, Final
 
 from aiokafka import conn
@@ -17,13 +23,17 @@ from aiokafka.record._crecords import default_records, legacy_records
 from app import decompression, fetching
 from app.batches import Record
 
+logger = logging.getLogger(__name__)
+
 _CLOSED: Final = "handler is closed"
+_AGAIN_SEC: Final = 0.1
 _send: Final = conn.AIOKafkaConnection.send
 
 
 def install() -> None:
     """Change aiokafka in this process."""
     conn.AIOKafkaConnection.send = _send_or_lose
+    fetcher.Fetcher.close = _close_fetcher
     # What these names stand for is looked up at each use.
     fetcher.ConsumerRecord = Record
     fetcher.PartitionRecords = fetching.PartitionRecords
@@ -42,3 +52,20 @@ def _send_or_lose(self: Any, request: Any, expect_response: bool = True) -> Any:
             raise
         self.close(reason=conn.CloseReason.CONNECTION_BROKEN)
         raise KafkaConnectionError(f"connection at {self._host}:{self._port} is closed: {error}") from error
+
+
+async def _close_fetcher(self: Any) -> None:
+    self._closed = True
+    await _end(self._fetch_task)
+    for waiter in self._fetch_waiters:
+        self._notify(waiter)
+    for request in list(self._pending_tasks):
+        await _end(request)
+
+
+async def _end(task: "asyncio.Task[Any]") -> None:
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_AGAIN_SEC)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.debug("a task of the fetcher had ended: %r", error)
