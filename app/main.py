@@ -62,6 +62,8 @@ _FORGET_SEC: Final = 5.0
 _GIVE_UP_SEC: Final = 5.0
 _METADATA_MS: Final = 250
 _HEARTBEAT_SEC: Final = 0.1
+# Less than a container is given (deploy/k8s, docker-compose.yml), more than leaving takes while no broker answers.
+_STOP_SEC: Final = 15.0
 
 
 def create_app(config: Settings) -> BatchApp:
@@ -350,7 +352,12 @@ def _faust_app(config: Settings) -> BatchApp:
 
 
 class _QuietWorker(faust.Worker):
-    """Faust's worker, leaving logs as this process configured them."""
+    """Faust's worker, leaving logs as this process configured them, and stopping for certain."""
 
     def _setup_logging(self) -> None:
         self.spinner = None
+
+    async def stop(self) -> None:
+        """Stop within a limit, whatever does not."""
+        vital.end_within(_STOP_SEC)
+        await super().stop()

@@ -9,8 +9,11 @@ is the cure: the group gives its partitions to others, who lose nothing.
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
+
+from app import exit_codes
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,22 @@ async def watch(hopeless: Callable[[], tuple[int, str] | None]) -> None:
             logging.shutdown()
             os._exit(code)
         await asyncio.sleep(_LOOK_SEC)
+
+
+def end_within(limit_sec: float) -> None:
+    """End the process `limit_sec` from now, if it was told to stop and something in it does not.
+
+    By then it has saved what it had and has left its group, or could not: whoever waits for it waits for nothing.
+    """
+
+    def end() -> None:
+        logger.critical("told to stop %.0f s ago and still not at an end: ending all the same", limit_sec)
+        logging.shutdown()
+        os._exit(exit_codes.CRASHED)
+
+    timer = threading.Timer(limit_sec, end)
+    timer.daemon = True
+    timer.start()
 
 
 def ended(parts: Iterable[tuple[str, Any]]) -> str | None:

@@ -47,6 +47,17 @@ def watch():
 
 threading.Thread(target=watch, daemon=True).start()
 '''
+NEVER_STOPS = """from asyncio import sleep
+
+import aiokafka
+
+
+async def stop(self):
+    await sleep(3600)
+
+
+aiokafka.AIOKafkaConsumer.stop = stop
+"""
 PARTS = {
     "GroupCoordinator._coordination_routine": "task that keeps the worker in its group",
     "Fetcher._fetch_requests_routine": "task that fetches events",
@@ -74,5 +85,22 @@ async def test_it_ends_with_1_and_others_go_on_within_2_seconds(
         assert f"the {PARTS[task]} " in pair.first.log.read_text()
         tell(f"{PARTS[task]} died: the worker ended after {ended_sec:.2f} s, others wrote after {replaced_sec:.2f} s")
         assert replaced_sec < 5.0, "2 s are promised, on a machine that has nothing else to do"
+        await asyncio.wait_for(pair.all_reported(feed), 60)
+        await pair.left_as_undisturbed()
+
+
+async def test_one_that_is_told_to_stop_and_does_not_ends_all_the_same(
+    ground: Ground, tmp_path: Path, tell: Tell
+) -> None:
+    (tmp_path / "hang").mkdir()
+    (tmp_path / "hang" / "sitecustomize.py").write_text(NEVER_STOPS)
+    with Pair(ground, PYTHONPATH=str(tmp_path / "hang")).running() as pair:
+        feed = await pair.flows()
+        since = time.monotonic()
+        pair.first.request_stop()
+        await eventually(pair.first.ended, "the worker ends", limit_sec=25)
+        tell(f"a worker that does not stop ended after {time.monotonic() - since:.1f} s")
+        assert pair.first.exit_code == exit_codes.CRASHED
+        assert "told to stop 15 s ago and still not at an end" in pair.first.log.read_text()
         await asyncio.wait_for(pair.all_reported(feed), 60)
         await pair.left_as_undisturbed()
