@@ -88,7 +88,7 @@ async def running(desk: Desk, *server: str | Path) -> AsyncIterator[None]:
             assert not await terminal.over(), terminal.everything
             return READY in terminal.output
 
-        await eventually(ready, f"{server[0]} runs", limit_sec=90)
+        await eventually(ready, f"{server[0]} runs")
         yield
         await asyncio.to_thread(terminal.close)
 

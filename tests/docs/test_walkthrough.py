@@ -77,7 +77,7 @@ async def test_the_failover_demo_goes_as_its_page_says(network: OwnNetwork, tmp_
         found = re.search(r"SYMBOLS=(\S+)", (DOCS / "failover.md").read_text())
         assert found is not None
         symbols = set(found[1].split(","))
-        await eventually(lambda: walk.reported(symbols), "every symbol is reported", limit_sec=90)
+        await eventually(lambda: walk.reported(symbols), "every symbol is reported")
         watch = walk.next(first=".venv/bin/context8 watch")
 
         shell = walk.next(first="export KAFKA_BROKERS=")
@@ -138,7 +138,7 @@ async def test_the_quickstart_goes_as_its_page_says(network: OwnNetwork, tmp_pat
     with ExitStack() as stack:
         walk = Walk("quickstart.md", network, tmp_path, stack)
         demo = walk.next(first="make demo\n")
-        await eventually(lambda: walk.reported({"BTCUSDT", "ETHUSDT", "SOLUSDT"}), "reports of all", limit_sec=90)
+        await eventually(lambda: walk.reported({"BTCUSDT", "ETHUSDT", "SOLUSDT"}), "reports of all")
         shell = walk.next(first="curl")
         await eventually(shell.ended, "the report is shown")
         report, listed = shell.answers

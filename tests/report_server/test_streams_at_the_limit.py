@@ -28,7 +28,7 @@ pytestmark = pytest.mark.stack
 NAMES = [f"S{number}USDT" for number in range(MOST_SYMBOLS)]
 ROUNDS_PER_SEC = 4
 DEAF = 16
-MOST_ANSWER_SEC = 2.0  # on a machine that is busy with tests
+MOST_ANSWER_SEC = 5.0  # on a machine that is busy with tests
 
 STREAM = get("/stream?symbols=" + ",".join(NAMES))
 LISTEN = post(

@@ -26,7 +26,7 @@ from support.records import event_bytes
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
-LIMIT_SEC = 60.0
+LIMIT_SEC = 120.0
 PAGE_SEC = 20.0
 
 

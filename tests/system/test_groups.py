@@ -30,7 +30,7 @@ async def test_twenty_workers_on_a_few_partitions_wait_their_turn(deployment: De
             owned = [partition for each in workers for partition in await each.partitions()]
             return sorted(owned) == list(range(PARTITIONS)) and await deployment.members() == 20
 
-        await eventually(settled, "each partition has one owner, and all are in the group", limit_sec=120)
+        await eventually(settled, "each partition has one owner, and all are in the group")
         await _states_are(deployment, EVENTS[:THIRD])
         for each in workers:
             await eventually(partial(_is_well, each), "one that has nothing to do is well")
@@ -107,4 +107,4 @@ async def _states_are(deployment: Deployment, events: list[Event]) -> None:
     async def same() -> bool:
         return await deployment.newest_states() == wanted
 
-    await eventually(same, "the changelog has every state", limit_sec=120)
+    await eventually(same, "the changelog has every state")
