@@ -4,7 +4,7 @@
 |---|---|
 | `report` | the report or the part that was asked for, `id` its version |
 | `absent` | `{"symbol": …}`: there is no report of this symbol (any more) |
-| `unavailable` | `{"error": …}`: the store is away; reports follow when it is back |
+| `unavailable` | `{"error": …}`: the store is away, and reports follow when it is back; or the stream ends: too many |
 
 Every symbol is sent at once, then whenever a worker wrote it. News may be lost and a dead worker writes none, so each
 symbol is looked at once a second besides: that is how a report that went stale is sent as stale. A slow client misses
@@ -17,9 +17,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from report_server.arguments import checked_symbols
 from report_server.changes import Changes
-from report_server.openings import Openings
+from report_server.openings import Openings, TooManyStreamsError
 from report_server.selection import selection
 from report_server.service import Answer, Outcome, ReportService
 
@@ -58,6 +60,11 @@ class ReportStreams:
             pending.update((symbol,) if symbol else wanted)
             wake.set()
 
+        try:
+            self._openings.require(client)
+        except TooManyStreamsError as error:  # others came in the same moment
+            yield b"event: unavailable\ndata: %b\n\n" % msgspec.json.encode({"error": str(error)})
+            return
         with self._openings.opened(client):
             unsubscribe = self._changes.subscribe(changed, symbols)
             try:

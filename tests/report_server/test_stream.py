@@ -150,6 +150,18 @@ async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(memory
     assert await anext(opener.open(["AA"])) == b"retry: 1000\n\n"
 
 
+async def test_of_more_streams_that_come_at_once_only_so_many_are_served(memory_store: MemoryReportStore) -> None:
+    opener = streams(memory_store)
+    opened: list[Any] = [opener.open(["AA"], client="alice") for _ in range(MOST_OF_A_CLIENT + 3)]
+    firsts = [await anext(each) for each in opened]
+    assert firsts.count(b"retry: 1000\n\n") == MOST_OF_A_CLIENT
+    assert firsts[-1].startswith(b'event: unavailable\ndata: {"error":"you have 128 streams open')
+    with pytest.raises(StopAsyncIteration):
+        await anext(opened[-1])
+    for each in opened:
+        await each.aclose()
+
+
 async def test_one_client_leaves_room_for_others(memory_store: MemoryReportStore) -> None:
     opener = streams(memory_store)
     opened: list[Any] = [opener.open(["AA"], client="token alice") for _ in range(MOST_OF_A_CLIENT)]
