@@ -13,7 +13,7 @@ from support import dockerfile, kustomize
 from support.compose import ROOT
 from support.deployed import DEFAULTS, PORTS, parsed, settings_of
 from support.kustomize import Document
-from support.manifests import FOLDERS, K8S, OBJECTS, container_of, kind, pods
+from support.manifests import BROKERS, FOLDERS, K8S, OBJECTS, container_of, kind, pods
 
 # The first with everything that we use, and the newest known.
 VERSIONS: Final = ("1.27", "1.37")
@@ -207,6 +207,22 @@ def test_the_network_lets_through_what_the_settings_need_and_nothing_else_by_def
     assert redis == {port["port"] for rule in policies["redis"]["spec"]["egress"] for port in rule["ports"]}
     scraped = {port["port"] for rule in policies["metrics"]["spec"]["ingress"] for port in rule["ports"]}
     assert scraped == {max(ports) for ports in PORTS.values()}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_of_context8_only_who_talks_to_brokers_reaches_them(version: str) -> None:
+    (policy,) = BROKERS
+    kubernetes_validate.validate(policy, version, strict=True)
+    ours, brokers, scrapes = policy["spec"]["ingress"]
+    outgoing = kind("base", "NetworkPolicy")["kafka"]["spec"]
+    assert policy["spec"]["podSelector"] == outgoing["egress"][0]["to"][0]["podSelector"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    (who,) = ours["from"]
+    assert who["podSelector"] == outgoing["podSelector"]
+    assert who["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] in kind("base", "Namespace")
+    assert ours["ports"] == outgoing["egress"][0]["ports"]
+    assert brokers["from"] == [{"podSelector": {}}], "only of their own namespace"
+    assert scrapes["from"] == kind("base", "NetworkPolicy")["metrics"]["spec"]["ingress"][0]["from"]
 
 
 @each_folder

@@ -8,6 +8,7 @@ from support.kustomize import Document
 
 K8S: Final = ROOT / "deploy" / "k8s"
 FOLDERS: Final = {"base": K8S / "base", "external": K8S / "overlays" / "external"}
+BROKERS: Final = kustomize.resolve(K8S / "brokers")
 OBJECTS: Final = {name: kustomize.resolve(folder) for name, folder in FOLDERS.items()}
 
 
