@@ -50,31 +50,34 @@ _SETTINGS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TlsListener:
-    """One more way in, with TLS.
+class Listener:
+    """One more way in, with TLS, users, or both.
 
     Attributes:
         name: what the broker calls it, in letters.
         port: where it listens on loopback.
-        key_and_certificate: what it shows, one file in PEM.
+        key_and_certificate: what it shows, one file in PEM; without it speaks in the clear.
         client_authority: clients must show a certificate of this authority.
         mechanisms: clients must log in by one of these SASL mechanisms.
     """
 
     name: str
     port: int
-    key_and_certificate: Path
+    key_and_certificate: Path | None = None
     client_authority: Path | None = None
     mechanisms: tuple[str, ...] = ()
 
     @property
     def protocol(self) -> str:
         """Kafka's name of the security protocol."""
-        return "SASL_SSL" if self.mechanisms else "SSL"
+        way = "SSL" if self.key_and_certificate else "PLAINTEXT"
+        return f"SASL_{way}" if self.mechanisms else way
 
     def settings(self, users: Mapping[str, str]) -> dict[str, str]:
         """Return the broker's settings of this listener alone."""
-        settings = {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(self.key_and_certificate)}
+        settings: dict[str, str] = {}
+        if self.key_and_certificate:
+            settings |= {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(self.key_and_certificate)}
         if self.client_authority:
             settings |= {
                 "ssl.client.auth": "required",
@@ -115,7 +118,7 @@ class KafkaBroker:
         controller_port: where the broker talks to its own controller; a free one by default.
         via: port of a proxy that passes on to `behind`; clients that come through it are told to come back
             through it, as Kafka's clients connect to whatever address the broker gives them.
-        tls: more listeners; the plain one stays, for whoever starts and stops the broker.
+        listeners: more of them; the plain one stays, for whoever starts and stops the broker.
         users: passwords by user name, for SASL.
         rights: users may do only what an ACL allows; whoever comes through the plain listener may do everything.
         cluster: its place in a cluster; alone without one.
@@ -133,7 +136,7 @@ class KafkaBroker:
         port: int | None = None,
         controller_port: int | None = None,
         via: int | None = None,
-        tls: Sequence[TlsListener] = (),
+        listeners: Sequence[Listener] = (),
         users: Mapping[str, str] | None = None,
         rights: bool = False,
         cluster: Membership | None = None,
@@ -145,7 +148,7 @@ class KafkaBroker:
         self.port = port or spare
         self.controller_port = controller_port or spare_for_controller
         self._via = via
-        self._tls = tls
+        self._listeners = listeners
         self._users = users or {}
         self._rights = rights
         self._cluster = cluster
@@ -217,7 +220,7 @@ class KafkaBroker:
         if self._rights:
             settings["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
             settings["super.users"] = "User:ANONYMOUS"
-        for each in self._tls:
+        for each in self._listeners:
             settings["listeners"] += f",{each.name}://{LOOPBACK}:{each.port}"
             settings["advertised.listeners"] += f",{each.name}://{LOOPBACK}:{each.port}"
             settings["listener.security.protocol.map"] += f",{each.name}:{each.protocol}"

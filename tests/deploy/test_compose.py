@@ -107,6 +107,28 @@ def test_workers_and_reader_come_to_redis_as_users_that_it_has() -> None:
         assert user in users
 
 
+def test_only_the_user_that_redpanda_makes_gets_in_and_all_come_as_that_one() -> None:
+    bootstrap = msgspec.yaml.decode((ROOT / "deploy" / "redpanda" / "bootstrap.yaml").read_text())
+    environment = SERVICES["redpanda"]["environment"]
+    user, password, mechanism = environment["RP_BOOTSTRAP_USER"].split(":")
+    assert (bootstrap["enable_sasl"], bootstrap["superusers"], password) == (True, [user], PASSWORDS["KAFKA_PASSWORD"])
+    assert [environment[f"RPK_{name}"] for name in ("USER", "PASS", "SASL_MECHANISM")] == [user, password, mechanism]
+    for service in OURS.values():
+        if "KAFKA_BROKERS" in service.get("environment", {}):
+            settings = settings_of(service["environment"])
+            assert settings.kafka_security_protocol == "SASL_PLAINTEXT"
+            assert (settings.kafka_username, settings.kafka_sasl_mechanism) == (user, mechanism)
+            assert settings.kafka_password is not None
+            assert settings.kafka_password.reveal() == password
+    console = SERVICES["console"]["environment"]
+    assert console["KAFKA_SASL_ENABLED"] == "true"
+    assert [console[f"KAFKA_SASL_{name}"] for name in ("USERNAME", "PASSWORD", "MECHANISM")] == [
+        user,
+        password,
+        mechanism,
+    ]
+
+
 def test_all_workers_may_have_their_session_timeout_and_their_partitions() -> None:
     bootstrap = msgspec.yaml.decode((ROOT / "deploy" / "redpanda" / "bootstrap.yaml").read_text())
     assert bootstrap["group_min_session_timeout_ms"] <= DEFAULTS.session_timeout_ms

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from app.stack.kafka import KafkaBroker
+from app.stack.kafka import KafkaBroker, Listener
 from app.stack.redis import find_redis
 from support import compose, dockerfile
 from support.compose import PASSWORDS, ROOT
@@ -39,7 +39,9 @@ class ByHand:
         self.services = compose.services(PASSWORDS)
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._kafka = KafkaBroker(folder / "kafka", port=9092)
+        user, password, mechanism = self.services["redpanda"]["environment"]["RP_BOOTSTRAP_USER"].split(":")
+        listener = Listener("USERS", 9092, mechanisms=(mechanism,))
+        self._kafka = KafkaBroker(folder / "kafka", listeners=[listener], users={user: password})
 
     def start(self) -> None:
         """Start everything in the order that the file gives."""

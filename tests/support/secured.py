@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from app.stack.kafka import KafkaBroker, TlsListener
+from app.stack.kafka import KafkaBroker, Listener
 from app.stack.ports import LOOPBACK, free_ports
 from app.stack.process import Child
 from app.stack.redis import RedisServer, ServerTls
@@ -95,8 +95,8 @@ def secured_kafka(folder: Path) -> Secured:
         "ELSEWHERE": {"key_and_certificate": authority.issue("elsewhere", hosts=("kafka.internal",)).both},
     }
     ports = dict(zip(ways, free_ports(len(ways)), strict=True))
-    listeners = [TlsListener(name, ports[name], **way) for name, way in ways.items()]  # type: ignore[arg-type] # by kind
-    broker = KafkaBroker(folder / "kafka", tls=listeners, users={KAFKA_USER: KAFKA_PASSWORD})
+    listeners = [Listener(name, ports[name], **way) for name, way in ways.items()]  # type: ignore[arg-type] # by kind
+    broker = KafkaBroker(folder / "kafka", listeners=listeners, users={KAFKA_USER: KAFKA_PASSWORD})
     ports["PLAIN"] = broker.port
     return Secured(authority, stranger, authority.issue("client"), broker, ports)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.stack.kafka import KafkaBroker, TlsListener
+from app.stack.kafka import KafkaBroker, Listener
 from app.stack.ports import LOOPBACK, free_ports
 from app.topics import changelog_name
 from support.certificates import Authority
@@ -32,9 +32,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaBro
     """Give a broker that asks for rights, and the settings of a user that has none yet."""
     folder = tmp_path_factory.mktemp("rights")
     authority, (port,) = Authority.in_folder(folder), free_ports(1)
-    listener = TlsListener("USERS", port, authority.issue("server").both, mechanisms=("SCRAM-SHA-512",))
+    listener = Listener("USERS", port, authority.issue("server").both, mechanisms=("SCRAM-SHA-512",))
     made = started(
-        lambda: KafkaBroker(folder / "kafka", tls=[listener], users={KAFKA_USER: KAFKA_PASSWORD}, rights=True)
+        lambda: KafkaBroker(folder / "kafka", listeners=[listener], users={KAFKA_USER: KAFKA_PASSWORD}, rights=True)
     )
     yield (
         made,

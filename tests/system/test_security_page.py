@@ -21,7 +21,7 @@ from app.security.kafka import kafka_client, lacks_right
 from app.security.secret import Secret
 from app.settings import SECRETS, Settings, load
 from app.stack.java import find_java
-from app.stack.kafka import KafkaBroker, TlsListener
+from app.stack.kafka import KafkaBroker, Listener
 from app.stack.kafka_files import KafkaFiles
 from app.stack.ports import free_ports
 from app.stack.process import Child
@@ -59,9 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broker(folder: Path) -> Iterator[tuple[KafkaBroker, int]]:
     """Give a broker with the page's listener, the port of that, and a user without rights as the page makes it."""
     (port,) = free_ports(1)
-    listener = TlsListener("USERS", port, folder / "both.pem", mechanisms=("SCRAM-SHA-512",))
+    listener = Listener("USERS", port, folder / "both.pem", mechanisms=("SCRAM-SHA-512",))
     made = started(
-        lambda: KafkaBroker(folder / "kafka", tls=[listener], users={"producer": PRODUCER_WORD}, rights=True)
+        lambda: KafkaBroker(folder / "kafka", listeners=[listener], users={"producer": PRODUCER_WORD}, rights=True)
     )
     written = dict(line.split("=", 1) for line in block("Kafka", "properties").splitlines())
     ours = listener.settings({}) | {"listener.security.protocol.map": "CONTROLLER:PLAINTEXT,USERS:SASL_SSL"}
