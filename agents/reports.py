@@ -93,7 +93,7 @@ class Reports:
             await self._publish(list(islice(new, AT_ONCE)))
 
     async def _publish(self, symbols: list[OwnedSymbol]) -> None:
-        began_ns = self._wall_ns() if self._traces is not None else 0
+        began_ns = time.time_ns() if self._traces is not None else 0  # by the clock of all other spans
         publications = [each for each in map(self._publication, symbols) if each is not None]
         if not publications:
             return

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _TRY_FOR_SEC: Final = 10.0
 _PAUSE_SEC: Final = 0.1
+# Where no broker answers, the watcher goes on without us.
+_END_SEC: Final = 3.0
 
 
 class LeaveOnDeath:
@@ -69,6 +71,11 @@ class LeaveOnDeath:
             logger.warning("the process that leaves the group for this worker has died, starting another")
             self.member(self._told)
 
+    def leave(self) -> None:
+        """Let the group be left now: the worker stops, and does not get to it."""
+        if self._watcher is not None and self._watcher.stdin is not None:
+            self._watcher.stdin.close()
+
     def _start(self) -> "subprocess.Popen[bytes]":
         watcher = subprocess.Popen(
             [sys.executable, "-m", "app.leave_on_death"],
@@ -83,7 +90,9 @@ class LeaveOnDeath:
 def _end(watcher: "subprocess.Popen[bytes]") -> None:
     """Let the watcher end with the worker; to leave a second time does no harm."""
     with suppress(OSError, subprocess.TimeoutExpired):
-        watcher.communicate(timeout=_TRY_FOR_SEC)
+        if watcher.stdin is not None:
+            watcher.stdin.close()
+        watcher.wait(_END_SEC)
 
 
 class _Watcher:
@@ -136,7 +145,7 @@ class _Watcher:
         if for_code(answer.error_code) in (NotCoordinatorForGroupError, GroupLoadInProgressError):
             return False
         if answer.error_code == 0:
-            logger.warning("the worker died: %s was made to leave the group", member)
+            logger.warning("the worker died, or does not stop: %s was made to leave the group", member)
         return True
 
 

@@ -62,7 +62,9 @@ _FORGET_SEC: Final = 5.0
 _GIVE_UP_SEC: Final = 5.0
 _METADATA_MS: Final = 250
 _HEARTBEAT_SEC: Final = 0.1
-# Less than a container is given (deploy/k8s, docker-compose.yml), more than leaving takes while no broker answers.
+# A worker that stops hands over and leaves its group within 2 s or so. One that hangs in that is taken out of the group
+# by its watcher, and ended before its container is (deploy/k8s, docker-compose.yml).
+_LEAVE_SEC: Final = 4.0
 _STOP_SEC: Final = 15.0
 
 
@@ -91,12 +93,15 @@ def create_app(config: Settings) -> BatchApp:
         partial(watch.log_of, table.changelog_topic),
     )
     source = Source(app, config.events_topic, owned, watch)
-    ownership = Ownership(owned, params, table.load, table.write, store)
+    ownership = Ownership(owned, params, table.load, table.write, store, wall_ns=store.clock.now_ns)
     snapshot_sec = config.snapshot_interval_ms / 1000
     checkpoints = Checkpoints(owned, table, source.commit, snapshot_sec, _SNAPSHOT_SHARES)
     tracing = traces.for_worker(config, owned, store.tell_trace)
     reports = Reports(
-        owned, store, config.node_id, traces=tracing, silent_sec=config.fast_cycle_ms / 1000 * _SILENT_SHARE
+        *(owned, store, config.node_id),
+        wall_ns=store.clock.now_ns,
+        traces=tracing,
+        silent_sec=config.fast_cycle_ms / 1000 * _SILENT_SHARE,
     )
 
     def lagging() -> bool:
@@ -188,6 +193,7 @@ def _take_over(app: BatchApp, follower: Follower, source: Source, ownership: Own
         return source.starts(ownership.assign(logs, assigned.membership, found))
 
     app.take_over = take_over
+    app.leave = leaver.leave
 
 
 def _before_join(
@@ -352,12 +358,14 @@ def _faust_app(config: Settings) -> BatchApp:
 
 
 class _QuietWorker(faust.Worker):
-    """Faust's worker, leaving logs as this process configured them, and stopping for certain."""
+    """Faust's worker, leaving logs as this process configured them, and stopping in time."""
 
     def _setup_logging(self) -> None:
         self.spinner = None
 
     async def stop(self) -> None:
-        """Stop within a limit, whatever does not."""
-        vital.end_within(_STOP_SEC)
+        """Stop, or leave the group and end in spite of what does not stop."""
+        code, _ = self.app.failure or (exit_codes.CRASHED, "")
+        vital.end_within(_STOP_SEC, code)
+        self.loop.call_later(_LEAVE_SEC, self.app.leave)
         await super().stop()

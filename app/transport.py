@@ -322,6 +322,7 @@ class BatchApp(faust.App):
         before_join: awaited before the group is joined, and with it others are made to wait.
         before_revoke: awaited while partitions that may go, in a rebalance or at the end, are still our own.
         take_over: awaited when partitions were assigned; answers from which offset each is to be read.
+        leave: called when the app has been stopping for so long that somebody else should leave the group for it.
         failure: the exit code with which the worker gives up, and why; `None` as long as it does not.
         failed_at: monotonic seconds at which it did.
     """
@@ -332,6 +333,7 @@ class BatchApp(faust.App):
         self.before_join: Callable[[], Awaitable[None]] = _nothing
         self.before_revoke: Callable[[], Awaitable[None]] = _nothing
         self.take_over: TakeOver = _from_the_start
+        self.leave: Callable[[], None] = lambda: None
         self.failure: tuple[int, str] | None = None
         self.failed_at = inf
         self.tables._recovery = Recovery(self)

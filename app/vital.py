@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from app import exit_codes
-
 logger = logging.getLogger(__name__)
 
 _LOOK_SEC: Final = 0.25
@@ -31,20 +29,18 @@ async def watch(hopeless: Callable[[], tuple[int, str] | None]) -> None:
         await asyncio.sleep(_LOOK_SEC)
 
 
-def end_within(limit_sec: float) -> None:
-    """End the process `limit_sec` from now, if it was told to stop and something in it does not.
-
-    By then it has saved what it had and has left its group, or could not: whoever waits for it waits for nothing.
-    """
+def end_within(limit_sec: float, code: int) -> None:
+    """End the process with `code` when it is still stopping `limit_sec` from now."""
 
     def end() -> None:
-        logger.critical("told to stop %.0f s ago and still not at an end: ending all the same", limit_sec)
+        logger.critical("still stopping after %.0f s: ending all the same", limit_sec)
         logging.shutdown()
-        os._exit(exit_codes.CRASHED)
+        os._exit(code)
 
-    timer = threading.Timer(limit_sec, end)
-    timer.daemon = True
-    timer.start()
+    # The second for the case that the log cannot be written either.
+    for timer in (threading.Timer(limit_sec, end), threading.Timer(limit_sec + 1, os._exit, [code])):
+        timer.daemon = True
+        timer.start()
 
 
 def ended(parts: Iterable[tuple[str, Any]]) -> str | None:

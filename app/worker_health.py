@@ -28,6 +28,7 @@ _STUCK_SEC: Final = 5.0
 _REFUSED_SEC: Final = 10.0
 _DEAD_LETTERS_SEC: Final = 60.0
 _TAKEOVER_SEC: Final = 15.0
+_WRONG_CLOCK_SEC: Final = 2.0
 _NAMED: Final = 5
 
 Kind = Literal[
@@ -41,6 +42,7 @@ Kind = Literal[
     "symbols",
     "admission",
     "repeats",
+    "clock",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -97,6 +99,7 @@ class WorkerHealth:
         now = self._monotonic()
         return [
             *self._redis(),
+            *self._clock(),
             *self._snapshots(now),
             *self._group(now),
             *self._changelog(now),
@@ -132,6 +135,12 @@ class WorkerHealth:
             yield Problem(
                 "redis", ": ".join(filter(None, ("Redis does not take epochs or reports", self._store.problem)))
             )
+
+    def _clock(self) -> Iterator[Problem]:
+        ahead_sec = self._store.clock.host_ahead_sec()
+        if abs(ahead_sec) > _WRONG_CLOCK_SEC:
+            side = "ahead of" if ahead_sec > 0 else "behind"
+            yield Problem("clock", f"this host's clock is {abs(ahead_sec):.1f} s {side} Redis'", blocking=False)
 
     def _snapshots(self, now: float) -> Iterator[Problem]:
         late = {

@@ -26,11 +26,13 @@ from app.stores.base import (
     Publication,
     StoreUnavailableError,
 )
+from app.stores.clock import StoreClock
 from app.stores.keys import Keys
 from app.stores.split import LIMIT_BYTES, split, whole
 
 logger = logging.getLogger(__name__)
 
+_REFUSED: Final = 0
 _Call = tuple[list[str], list[Any]]  # keys and arguments of a script
 
 # Reports in one answer, some 10 KB each: Redis serves others in between, and the time limit is for each answer.
@@ -43,28 +45,36 @@ local function newer(a, b)
 end
 """
 
-# KEYS: epoch. ARGV: newest epoch in the table, limit. Returns the new epoch as text, '' at the limit.
+# The server's time in ms as text, nil for a user without the right to TIME: it may write all the same.
+_TIME_MS: Final = """
+local time = redis.pcall('TIME')
+local ms = time[1] and string.format('%s%03d', time[1], math.floor(time[2] / 1000))
+"""
+
+# KEYS: epoch. ARGV: newest epoch in the table, limit.
+# Returns the new epoch as text, '' at the limit, and the server's time in ms as text or ''.
 _TAKE: Final = (
     _NEWER
+    + _TIME_MS
     + """
 local known = redis.call('GET', KEYS[1]) or '0'
 if newer(ARGV[1], known) then known = ARGV[1] end
-if not newer(ARGV[2], known) then return '' end
+if not newer(ARGV[2], known) then return {'', ms or ''} end
 redis.call('SET', KEYS[1], known)
 redis.call('INCR', KEYS[1])
-return redis.call('GET', KEYS[1])
+return {redis.call('GET', KEYS[1]), ms or ''}
 """
 )
 
 # KEYS: epoch, report, heavy part, when written.
 # ARGV: writer's epoch, report, life in ms, heavy part or '', channel, symbol.
-# Returns 1 if written, 0 if refused.
+# Returns the server's time in ms as text if written, '' without the right to TIME, 0 if refused.
 # A missing or older epoch is replaced: the writer took its own from the table, the durable record.
 # The server's own time is noted: readers learn from it how old the report is, whatever clocks they and writers have.
-# Readers that listen are told which symbol changed. pcall: a user without rights to the channel may still write, and
-# one without the right to TIME too.
+# Readers that listen are told which symbol changed. pcall: a user without rights to the channel may still write.
 _PUBLISH: Final = (
     _NEWER
+    + _TIME_MS
     + """
 local known = redis.call('GET', KEYS[1])
 if known ~= ARGV[1] then
@@ -77,15 +87,13 @@ if ARGV[4] == '' then
 else
   redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3])
 end
-local time = redis.pcall('TIME')
-if time[1] then
-  local written = string.format('%s%03d %s', time[1], math.floor(time[2] / 1000), ARGV[1])
-  redis.call('SET', KEYS[4], written, 'PX', ARGV[3])
+if ms then
+  redis.call('SET', KEYS[4], ms .. ' ' .. ARGV[1], 'PX', ARGV[3])
 else
   redis.call('DEL', KEYS[4])
 end
 redis.pcall('PUBLISH', ARGV[5], ARGV[6])
-return 1
+return ms or ''
 """
 )
 
@@ -108,6 +116,7 @@ class RedisReportStore:
     """`ReportStore` in Redis. `timeout_sec` limits connecting and each round trip.
 
     Attributes:
+        clock: the server's wall time, by which reports are to be dated.
         problem: why a call failed, until something is written again.
     """
 
@@ -132,6 +141,7 @@ class RedisReportStore:
             writes=True,
             sentinel_password=sentinel_password,
         )
+        self.clock = StoreClock()
         self.problem: str | None = None
         self._keys = Keys(prefix, redis_address(url).database)
         self._ttl_ms = ttl_sec * 1000
@@ -141,15 +151,18 @@ class RedisReportStore:
 
     async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
         """See `ReportStore.take_epochs`; one round trip for all."""
-        limit = str(EPOCH_LIMIT)
+        limit, asked_ns = str(EPOCH_LIMIT), self.clock.asking()
         calls = [([self._keys.epoch(symbol)], [str(floor), limit]) for symbol, floor in above.items()]
         answers = await self._write(self._take, calls)
-        return {symbol: int(epoch) for symbol, epoch in zip(above, answers, strict=True) if epoch}
+        self._saw_time([time for _, time in answers], asked_ns)
+        return {symbol: int(epoch) for symbol, (epoch, _) in zip(above, answers, strict=True) if epoch}
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
         """See `ReportStore.publish`; one round trip for all."""
+        asked_ns = self.clock.asking()
         answers = await self._write(self._publish, list(map(self._publish_call, publications)))
-        return [bool(written) for written in answers]
+        self._saw_time([answer for answer in answers if answer != _REFUSED], asked_ns)
+        return [answer != _REFUSED for answer in answers]
 
     async def forget(self, epochs: Mapping[str, int]) -> set[str]:
         """See `ReportStore.forget`; one round trip for all."""
@@ -191,6 +204,10 @@ class RedisReportStore:
             answers = await script.each(calls)
         self.problem = None
         return answers
+
+    def _saw_time(self, answers: list[bytes], asked_ns: int) -> None:
+        if answers and answers[-1]:
+            self.clock.saw(int(answers[-1]), asked_ns)
 
     @asynccontextmanager
     async def _noting(self) -> AsyncIterator[None]:

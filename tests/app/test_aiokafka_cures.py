@@ -84,8 +84,11 @@ async def test_a_consumer_that_has_just_lost_its_partitions_can_be_stopped(
     for _ in range(turns):
         await asyncio.sleep(0)
     stopping = asyncio.create_task(waiting.stop())
+    # Not `wait_for`: its cancellation would do what stopping should have done.
     done, _ = await asyncio.wait([stopping], timeout=10)
     assert done
+    await stopping
+    assert not connected(waiting)
 
 
 @pytest.mark.stack

@@ -228,7 +228,8 @@ def test_a_container_has_the_time_to_stop_that_its_process_takes(name: str) -> N
     flush = re.search(r"^FLUSH_LIMIT_SEC: Final = ([\d.]+)$", (ROOT / "producer" / "node.py").read_text(), re.MULTILINE)
     assert flush is not None
     producer = float(flush[1]) + 5
-    needed = {"producer": producer, "producer-live": producer, "worker": 10.0}
+    # 15 s of a worker that hangs while it stops, and 3 s in which others leave the group for it.
+    needed = {"producer": producer, "producer-live": producer, "worker": 18.0}
     if name in ("topics", "console"):
         return  # they have nothing to finish
     assert _seconds(SERVICES[name]["stop_grace_period"]) >= needed.get(name, 2.0)

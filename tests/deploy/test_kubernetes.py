@@ -230,7 +230,7 @@ def test_drains_and_restarts_leave_the_work_covered(folder: str) -> None:
     deployments = kind(folder, "Deployment")
     assert deployments["producer"]["spec"]["strategy"] == {"type": "Recreate"}, "two would publish everything twice"
     assert set(kind(folder, "PodDisruptionBudget")) == {"worker", "reader"}
-    for name, needed in (("producer", 15), ("worker", 15), ("reader", 2)):
+    for name, needed in (("producer", 15), ("worker", 18), ("reader", 2)):
         assert deployments[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= needed
     for name in ("worker", "reader"):
         assert deployments[name]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0

@@ -55,7 +55,7 @@ async def test_who_leaves_connections_open_keeps_nobody_from_an_answer(
     await strangers.open(MANY, first)
     took = await answers(reader_url)
     tell(f"{MANY} connections that sent {first!r:.20}: answers after {took[10] * 1000:.0f}/{took[-1] * 1000:.0f} ms")
-    assert took[-1] < 5
+    assert took[-1] < HEAD_SEC / 2, "nobody waits until the others have gone"
 
     assert MANY - await strangers.closed() <= MAX_OF_AN_ADDRESS
 

@@ -89,7 +89,7 @@ async def test_it_ends_with_1_and_others_go_on_within_2_seconds(
         await pair.left_as_undisturbed()
 
 
-async def test_one_that_is_told_to_stop_and_does_not_ends_all_the_same(
+async def test_one_that_does_not_stop_is_replaced_and_ends_all_the_same(
     ground: Ground, tmp_path: Path, tell: Tell
 ) -> None:
     (tmp_path / "hang").mkdir()
@@ -98,9 +98,13 @@ async def test_one_that_is_told_to_stop_and_does_not_ends_all_the_same(
         feed = await pair.flows()
         since = time.monotonic()
         pair.first.request_stop()
-        await eventually(pair.first.ended, "the worker ends", limit_sec=25)
-        tell(f"a worker that does not stop ended after {time.monotonic() - since:.1f} s")
+        await eventually(partial(pair.written_by, {"w2"}), "the other writes all symbols")
+        replaced_sec = time.monotonic() - since
+        assert pair.first.running
+        await eventually(pair.first.ended, "the worker ends")
+        ended_sec = time.monotonic() - since
+        tell(f"a worker that did not stop: replaced after {replaced_sec:.1f} s, ended after {ended_sec:.1f} s")
         assert pair.first.exit_code == exit_codes.CRASHED
-        assert "told to stop 15 s ago and still not at an end" in pair.first.log.read_text()
+        assert "still stopping after 15 s: ending all the same" in pair.first.log.read_text()
         await asyncio.wait_for(pair.all_reported(feed), 60)
         await pair.left_as_undisturbed()

@@ -1,6 +1,7 @@
 """The users of deploy/redis-users.acl on the real server: they can do their work and nothing else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from app.stores.base import Publication, StoreUnavailableError
+from app.stores.clock import StoreClock
 from app.stores.redis import RedisReportStore
 from app.stores.redis_reader import RedisReportReader
 from support.readings import bodies
 
+HOUR_NS = 3600 * 10**9
 USERS = (Path(__file__).parents[3] / "deploy" / "redis-users.acl").read_text(encoding="utf-8").splitlines()
 
 
@@ -102,6 +105,28 @@ async def test_a_worker_without_rights_to_the_channel_still_writes(users: Callab
     assert await store.publish([Publication("BTCUSDT", 1, b"{}")]) == [True]
     assert await store.read("BTCUSDT") == b"{}"
     await store.close()
+
+
+@pytest.mark.parametrize("may_ask", [True, False], ids=["with TIME", "without"])
+async def test_a_worker_dates_by_the_servers_clock_if_it_may_ask_for_it(
+    users: Callable[[str], str], redis_url: str, may_ask: bool
+) -> None:
+    if not may_ask:
+        async with Redis.from_url(redis_url) as admin:
+            await admin.execute_command("ACL", "SETUSER", "worker", "-time")
+    for write in ("epoch", "report"):
+        store = RedisReportStore(users("worker"), password=None, ttl_sec=300, timeout_sec=5.0)
+        store.clock = StoreClock(wall_ns=lambda: time.time_ns() + HOUR_NS)
+        if write == "epoch":
+            assert await store.take_epochs({"BTCUSDT": 0}) == {"BTCUSDT": 1}
+        else:
+            assert await store.publish([Publication("BTCUSDT", 1, b"{}"), Publication("BTCUSDT", 0, b"")]) == [
+                True,
+                False,
+            ]
+        off_ns = store.clock.now_ns() - time.time_ns()
+        assert abs(off_ns - (0 if may_ask else HOUR_NS)) < HOUR_NS / 100
+        await store.close()
 
 
 async def test_a_wrong_password_is_a_store_that_refuses(users: Callable[[str], str]) -> None:
