@@ -3,10 +3,10 @@
 * **A connection that has just been closed** is a connection that is lost. Where aiokafka writes to it, asyncio raises
   OSError and uvloop RuntimeError; aiokafka catches the first only, and the task that wrote (the one that keeps a worker
   in its group, or the one that sends what was produced) was gone for good.
-* **A fetcher that does not close.** Its task, told to end while it ends its own requests, as a worker's is that has
-  just lost its partitions, passes the word on to a request, which drops it; then it waits for ever for its next
-  partitions, and whoever closes the consumer for it. And a request that waits to be tried again ends the closing in
-  the middle: its connections stay open. Here each task is told until it has ended, and none of them ends the closing.
+* **A fetcher that does not close.** If its task is cancelled while it cancels its own requests, as a worker's does
+  that has just lost its partitions, a request swallows the cancellation, the task waits for its next assignment, and
+  `close` waits for the task. If a request waits to be tried again, `close` raises halfway and leaves connections open.
+  Here each task is cancelled until it has ended, and its error does not interrupt the closing.
 * **Batches that nobody can read**, and those that are too large: see `app.fetching` and `app.decompression`.
 * **Lean records.** aiokafka makes a dataclass of every record; here it makes a struct of C, as `batches.Record` says.
 """

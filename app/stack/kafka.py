@@ -56,7 +56,7 @@ class Listener:
     Attributes:
         name: what the broker calls it, in letters.
         port: where it listens on loopback.
-        key_and_certificate: what it shows, one file in PEM; without it speaks in the clear.
+        key_and_certificate: what it shows, one file in PEM; without it everything is in the clear.
         client_authority: clients must show a certificate of this authority.
         mechanisms: clients must log in by one of these SASL mechanisms.
     """

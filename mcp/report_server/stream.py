@@ -4,7 +4,8 @@
 |---|---|
 | `report` | the report or the part that was asked for, `id` its version |
 | `absent` | `{"symbol": …}`: there is no report of this symbol (any more) |
-| `unavailable` | `{"error": …}`: the store is away, and reports follow when it is back; or the stream ends: too many |
+| `unavailable` | `{"error": …}`: the store is away; reports follow when it is back |
+| `refused` | `{"error": …}`: too many were opened in this moment; the stream ends |
 
 Every symbol is sent at once, then whenever a worker wrote it. News may be lost and a dead worker writes none, so each
 symbol is looked at once a second besides: that is how a report that went stale is sent as stale. A slow client misses
@@ -28,6 +29,7 @@ from report_server.service import Answer, Outcome, ReportService
 _LOOK_SEC: Final = 1.0
 _SIGN_OF_LIFE: Final = b": \n\n"
 _RETRY: Final = b"retry: 1000\n\n"
+_RETRY_LATER: Final = b"retry: 10000\n"
 
 
 class ReportStreams:
@@ -63,7 +65,7 @@ class ReportStreams:
         try:
             self._openings.require(client)
         except TooManyStreamsError as error:  # others came in the same moment
-            yield b"event: unavailable\ndata: %b\n\n" % msgspec.json.encode({"error": str(error)})
+            yield _RETRY_LATER + b"event: refused\ndata: %b\n\n" % msgspec.json.encode({"error": str(error)})
             return
         with self._openings.opened(client):
             unsubscribe = self._changes.subscribe(changed, symbols)

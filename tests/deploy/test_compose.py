@@ -77,6 +77,11 @@ def test_the_script_makes_all_that_is_needed_once_and_keeps_what_is_there(tmp_pa
     assert compose.services(made)["producer"]["environment"]["SYMBOLS"] == "SOLUSDT"
 
 
+def test_what_the_script_makes_is_no_setting_of_a_command_that_runs_beside_it() -> None:
+    """Which reads the same `.env`, and would refuse a password of Kafka's without users."""
+    assert PASSWORDS.keys().isdisjoint(name.upper() for name in DEFAULTS.__struct_fields__)
+
+
 @_names(OURS)
 def test_each_command_is_one_of_ours_with_options_that_it_takes(name: str) -> None:
     service = OURS[name]
@@ -111,7 +116,12 @@ def test_only_the_user_that_redpanda_makes_gets_in_and_all_come_as_that_one() ->
     bootstrap = msgspec.yaml.decode((ROOT / "deploy" / "redpanda" / "bootstrap.yaml").read_text())
     environment = SERVICES["redpanda"]["environment"]
     user, password, mechanism = environment["RP_BOOTSTRAP_USER"].split(":")
-    assert (bootstrap["enable_sasl"], bootstrap["superusers"], password) == (True, [user], PASSWORDS["KAFKA_PASSWORD"])
+    assert bootstrap["enable_sasl"]
+    assert bootstrap["admin_api_require_auth"]
+    assert (bootstrap["superusers"], password) == ([user], PASSWORDS["REDPANDA_PASSWORD"])
+    for other in ("pandaproxy", "schema-registry"):
+        (word,) = [word for word in SERVICES["redpanda"]["command"] if word.startswith(f"--{other}-addr=")]
+        assert word.split("=")[1].startswith("127.0.0.1:"), "it has no users"
     assert [environment[f"RPK_{name}"] for name in ("USER", "PASS", "SASL_MECHANISM")] == [user, password, mechanism]
     for service in OURS.values():
         if "KAFKA_BROKERS" in service.get("environment", {}):
@@ -120,6 +130,7 @@ def test_only_the_user_that_redpanda_makes_gets_in_and_all_come_as_that_one() ->
             assert (settings.kafka_username, settings.kafka_sasl_mechanism) == (user, mechanism)
             assert settings.kafka_password is not None
             assert settings.kafka_password.reveal() == password
+    assert SERVICES["console"]["profiles"] == ["console"], "it has no login, so it runs only when it is asked for"
     console = SERVICES["console"]["environment"]
     assert console["KAFKA_SASL_ENABLED"] == "true"
     assert [console[f"KAFKA_SASL_{name}"] for name in ("USERNAME", "PASSWORD", "MECHANISM")] == [

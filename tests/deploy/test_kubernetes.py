@@ -213,7 +213,7 @@ def test_the_network_lets_through_what_the_settings_need_and_nothing_else_by_def
 def test_of_context8_only_who_talks_to_brokers_reaches_them(version: str) -> None:
     (policy,) = BROKERS
     kubernetes_validate.validate(policy, version, strict=True)
-    ours, brokers, scrapes = policy["spec"]["ingress"]
+    ours, brokers, scaling = policy["spec"]["ingress"]
     outgoing = kind("base", "NetworkPolicy")["kafka"]["spec"]
     assert policy["spec"]["podSelector"] == outgoing["egress"][0]["to"][0]["podSelector"]
     assert policy["spec"]["policyTypes"] == ["Ingress"]
@@ -222,7 +222,7 @@ def test_of_context8_only_who_talks_to_brokers_reaches_them(version: str) -> Non
     assert who["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] in kind("base", "Namespace")
     assert ours["ports"] == outgoing["egress"][0]["ports"]
     assert brokers["from"] == [{"podSelector": {}}], "only of their own namespace"
-    assert scrapes["from"] == kind("base", "NetworkPolicy")["metrics"]["spec"]["ingress"][0]["from"]
+    assert scaling["ports"] == ours["ports"], "KEDA asks the brokers itself"
 
 
 @each_folder

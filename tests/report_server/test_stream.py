@@ -155,7 +155,7 @@ async def test_of_more_streams_that_come_at_once_only_so_many_are_served(memory_
     opened: list[Any] = [opener.open(["AA"], client="alice") for _ in range(MOST_OF_A_CLIENT + 3)]
     firsts = [await anext(each) for each in opened]
     assert firsts.count(b"retry: 1000\n\n") == MOST_OF_A_CLIENT
-    assert firsts[-1].startswith(b'event: unavailable\ndata: {"error":"you have 128 streams open')
+    assert firsts[-1].startswith(b'retry: 10000\nevent: refused\ndata: {"error":"you have 128 streams open')
     with pytest.raises(StopAsyncIteration):
         await anext(opened[-1])
     for each in opened:

@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 PATH: Final = ROOT / "docker-compose.yml"
 # What must be given to it.
 PASSWORDS: Final = {
-    "KAFKA_PASSWORD": "k4fka",
+    "REDPANDA_PASSWORD": "k4fka",
     "REDIS_WORKER_PASSWORD": "w0rker",
     "REDIS_READER_PASSWORD": "r3ader",
     "GRAFANA_ADMIN_PASSWORD": "adm1n",
