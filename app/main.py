@@ -248,8 +248,6 @@ def _vital_watch(
             return app.failure
         if app.should_stop:
             return None
-        if app.crashed:
-            return exit_codes.CRASHED, f"the worker crashed: {app.crash_reason!r}"
         reason = health.hopeless() or vital.ended(parts())
         return (exit_codes.CRASHED, reason) if reason is not None else None
 
