@@ -112,7 +112,8 @@ async def test_a_worker_dates_by_the_servers_clock_if_it_may_ask_for_it(
     users: Callable[[str], str], redis_url: str, may_ask: bool
 ) -> None:
     if not may_ask:
-        async with Redis.from_url(redis_url) as admin:
+        admin: Any = Redis.from_url(redis_url)
+        async with admin:
             await admin.execute_command("ACL", "SETUSER", "worker", "-time")
     for write in ("epoch", "report"):
         store = RedisReportStore(users("worker"), password=None, ttl_sec=300, timeout_sec=5.0)
