@@ -35,7 +35,8 @@ Write = Callable[[int, Mapping[bytes, bytes]], Awaitable[Any]]
 _RECORD_SEC: Final = 2.0
 EPOCHS_AT_ONCE: Final = 200
 """The time limit is for each answer of Redis, one that comes too late has used epochs up, and reports wait for it."""
-# A predecessor's report is younger than our question, so one dated far beyond our clock shows one of both to be wrong.
+# A predecessor's report is younger than our question: one dated far beyond the store's clock, by which we date too, is
+# from before that was set back, or by a worker of a version that had another.
 _FAR_AHEAD_NS: Final = 60 * 10**9
 _NANOS_PER_MS: Final = 10**6
 
@@ -233,13 +234,13 @@ class Ownership:
         logger.info("writer epoch %d", epoch, extra={"symbol": name})
 
     def _believed(self, last: "Published", name: str) -> int:
-        """Return the time of the predecessor's last report, 0 if its clock cannot have been right."""
+        """Return the time of the predecessor's last report, 0 if it is too far ahead to be followed."""
         ahead_ns = last.updated_ns - self._wall_ns()
         if ahead_ns <= _FAR_AHEAD_NS:
             return last.updated_ns
         telemetry.ERRORS.labels("ownership", "clock_ahead").inc()
         logger.warning(
-            "the last report is dated %.1f s ahead of our clock: one of both is wrong; ours counts",
+            "the last report is dated %.1f s ahead of the store's clock, by which those from now on are dated",
             ahead_ns / 1e9,
             extra={"symbol": name},
         )

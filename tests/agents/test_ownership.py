@@ -213,7 +213,7 @@ async def test_the_time_goes_on_from_the_predecessors_unless_its_clock_was_wrong
 
     assert setting.owned.symbols["BTCUSDT"].updated_ns == (updated_ns if believed else 0)
     assert telemetry.ERRORS.labels("ownership", "clock_ahead")._value.get() - count == (not believed)
-    said = [record for record in caplog.records if "ahead of our clock" in record.getMessage()]
+    said = [record for record in caplog.records if "ahead of the store's clock" in record.getMessage()]
     assert len(said) == (not believed)
 
 
