@@ -118,9 +118,9 @@ class KafkaBroker:
         controller_port: where the broker talks to its own controller; a free one by default.
         via: port of a proxy that passes on to `behind`; clients that come through it are told to come back
             through it, as Kafka's clients connect to whatever address the broker gives them.
-        listeners: more of them; the plain one stays, for whoever starts and stops the broker.
+        listeners: more of them; the plain one stays: the broker is started and stopped by it.
         users: passwords by user name, for SASL.
-        rights: users may do only what an ACL allows; whoever comes through the plain listener may do everything.
+        rights: users may do only what an ACL allows; clients of the plain listener may do everything.
         cluster: its place in a cluster; alone without one.
         files: the Kafka to run; by default the one that `make setup` got, with the first Java that will do.
         flags: more options for the JVM.
