@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
@@ -127,12 +127,22 @@ async def require_kafka(brokers: str, security: Mapping[str, Any]) -> None:
 
 
 async def _look_in(host: str, port: int, security: Mapping[str, Any]) -> None:
-    connection = await create_conn(host, port, request_timeout_ms=REQUEST_MS, **security)
+    connection = AIOKafkaConnection(host, port, request_timeout_ms=REQUEST_MS, **security)
     try:
+        await connection.connect()
         # Who has connected is not in yet: certificates are looked at with the first request, users asked for.
         await connection.send(MetadataRequest([]))
     finally:
-        await connection.close()
+        await _leave(connection)
+
+
+async def _leave(connection: AIOKafkaConnection) -> None:
+    """Close without waiting for the broker's goodbye: with TLS that takes as long as it likes, up to 30 s."""
+    closed = connection.close()
+    protocol = connection._protocol
+    if protocol is not None and protocol._transport is not None:
+        protocol._transport.abort()
+        await closed
 
 
 def kafka_refusal(config: Settings) -> str | None:
