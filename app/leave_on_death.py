@@ -42,15 +42,16 @@ class LeaveOnDeath:
         self._config = config
         self._watcher: subprocess.Popen[bytes] | None = None
         self._told = ""
+        self._left = False
 
     @property
     def alive(self) -> bool:
         """Whether somebody would leave the group for this worker, or it is not in it."""
-        return not self._told or (self._watcher is not None and self._watcher.poll() is None)
+        return not self._told or self._left or (self._watcher is not None and self._watcher.poll() is None)
 
     def member(self, member_id: str) -> None:
-        """Say who this worker is in the group."""
-        if member_id == self._told and self.alive:
+        """Say who this worker is in the group; one that is leaving need not."""
+        if self._left or (member_id == self._told and self.alive):
             return
         self._told = member_id
         try:
@@ -73,6 +74,7 @@ class LeaveOnDeath:
 
     def leave(self) -> None:
         """Let the group be left now: the worker stops, and does not get to it."""
+        self._left = True
         if self._watcher is not None and self._watcher.stdin is not None:
             self._watcher.stdin.close()
 

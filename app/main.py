@@ -192,8 +192,12 @@ def _take_over(app: BatchApp, follower: Follower, source: Source, ownership: Own
             found |= {each: ownership.look(each, logs[each]) for each in lacking}
         return source.starts(ownership.assign(logs, assigned.membership, found))
 
-    app.take_over = take_over
-    app.leave = leaver.leave
+    def leave() -> None:
+        leaver.leave()
+        # Else it would learn with its next heartbeat that it is no member, and take partitions that it cannot serve.
+        app.consumer.stay_out()
+
+    app.take_over, app.leave = take_over, leave
 
 
 def _before_join(

@@ -140,6 +140,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
     async def _rejoin(self) -> None:
         self._ensure_consumer()._coordinator.request_rejoin()
 
+    def stay_out(self) -> None:
+        """Leave the group, and do not join it again; not awaited."""
+        if self._consumer is not None and not self.thread_loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._consumer._coordinator.close(), self.thread_loop)
+
     async def commit_as(self, membership: Membership, offsets: Mapping[TP, int]) -> bool:
         """Commit as `membership`, in one attempt; return whether the group has taken it."""
         return bool(await self.call_thread(self._commit_as, membership, offsets))
@@ -190,6 +195,10 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    def stay_out(self) -> None:
+        """See `_Thread.stay_out`."""
+        self._thread.stay_out()
 
     @property
     def in_touch(self) -> bool:
