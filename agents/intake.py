@@ -44,9 +44,10 @@ class OutOfStep(Protocol):
 
 DeadLetter = Callable[[Record, BadEventError, Callable[[], None]], None]
 MAX_AHEAD_MS: Final = 60_000
-MAX_AHEAD_OF_US_MS: Final = 24 * 3_600_000
-"""Our own clock may be wrong by hours, and event time (`event_clock`) can get over as much."""
+MAX_AHEAD_OF_US_SEC: Final = 24 * 3600
+"""Clocks may be wrong by hours, and event time (`event_clock`) can get over as much."""
 _NANOS_PER_MS: Final = 1_000_000
+_NANOS_PER_SEC: Final = 1_000_000_000
 _POSITIVE: Final = 0x7FFFFFFF
 
 
@@ -70,13 +71,13 @@ class Intake:
         dead_letter: DeadLetter,
         out_of_step: OutOfStep,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // _NANOS_PER_MS,
+        wall_ns: Callable[[], int] = time.time_ns,
         traces: "WorkerTraces | None" = None,
         admission: Admission | None = None,
     ) -> None:
         self._owned = owned
         self._admission = admission or Admission(owned)
-        self._wall_ms = wall_ms
+        self._wall_ns = wall_ns
         self._latest_ns = 0
         self._params = params
         self._partitions = partitions
@@ -100,7 +101,7 @@ class Intake:
         if not self._joins_on(progress, records):
             return
         now_ns = self._monotonic_ns()
-        self._latest_ns = (self._wall_ms() + MAX_AHEAD_OF_US_MS) * _NANOS_PER_MS
+        self._latest_ns = self._wall_ns() + MAX_AHEAD_OF_US_SEC * _NANOS_PER_SEC
         counts: Counter[tuple[str, str]] = Counter()
         traced = self._traces.found(records) if self._traces is not None else None
         for record in records:
@@ -169,8 +170,8 @@ class Intake:
         or lie.
         """
         if event.ts_event > self._latest_ns:
-            ahead_sec = MAX_AHEAD_OF_US_MS // 1000
-            raise BadEventError("time_ahead", f"ts_event is more than {ahead_sec} s ahead of this worker's clock")
+            ahead_sec = MAX_AHEAD_OF_US_SEC
+            raise BadEventError("time_ahead", f"ts_event is more than {ahead_sec} s ahead of the store's clock")
         ahead_ms = int(event.ts_event) // _NANOS_PER_MS - record.timestamp
         if record.timestamp > 0 and ahead_ms > MAX_AHEAD_MS:
             raise BadEventError("time_ahead", f"ts_event is {ahead_ms // 1000} s ahead of the record's own time")

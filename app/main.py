@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import Any, Final
@@ -39,6 +40,7 @@ from app.recovery import Assigned
 from app.security.kafka import faust_credentials, kafka_client
 from app.settings import Settings
 from app.source import Source
+from app.stores.base import StoreUnavailableError
 from app.stores.redis import RedisReportStore
 from app.topic_changes import TopicChanges
 from app.topic_watch import TopicWatch
@@ -123,7 +125,10 @@ def create_app(config: Settings) -> BatchApp:
     dead_letters = DeadLetters(app.publish, config.dlq_topic)
     admission = Admission(owned, config.worker_symbols, config.partition_symbols)
     intake = Intake(
-        *(owned, params, config.events_partitions, dead_letters.send, source), traces=tracing, admission=admission
+        *(owned, params, config.events_partitions, dead_letters.send, source),
+        wall_ns=store.clock.now_ns,
+        traces=tracing,
+        admission=admission,
     )
     forgetting = Forgetting(
         *(owned, table, store, admission, config.forget_after_sec, reports.publishing, checkpoints.running)
@@ -158,7 +163,7 @@ def create_app(config: Settings) -> BatchApp:
         _run_every(app, _LOOK_SEC, look),
         _run_every(app, _FORGET_SEC, forgetting.run),
     ]
-    _before_join(app, table, follower, _vital_watch(app, follower, health, cycles))
+    _before_join(app, table, follower, store, _vital_watch(app, follower, health, cycles))
     _serve(app, config, owned, health.problems)
     return app
 
@@ -201,7 +206,11 @@ def _take_over(app: BatchApp, follower: Follower, source: Source, ownership: Own
 
 
 def _before_join(
-    app: BatchApp, table: SnapshotTable, follower: Follower, watch: Callable[[], Coroutine[Any, Any, None]]
+    app: BatchApp,
+    table: SnapshotTable,
+    follower: Follower,
+    store: RedisReportStore,
+    watch: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
     watching: list[asyncio.Task[None]] = []
 
@@ -215,6 +224,9 @@ def _before_join(
             app.give_up(exit_codes.CANNOT_START, str(error))
             raise
         follower.start()
+        # Else the first events of all would be held against this host's clock, which may be years behind.
+        with suppress(StoreUnavailableError):
+            await store.ask_time()
         await follower.warm_up(table.partitions)
 
     app.before_join = before_join

@@ -149,6 +149,13 @@ class RedisReportStore:
         self._publish = _Script(self._redis, _PUBLISH)
         self._forget = _Script(self._redis, _FORGET)
 
+    async def ask_time(self) -> None:
+        """Learn the server's time, for `clock`; raises `StoreUnavailableError`."""
+        asked_ns = self.clock.asking()
+        async with self._noting():
+            seconds, micros = await self._redis.time()
+        self.clock.saw(seconds * 1000 + micros // 1000, asked_ns)
+
     async def take_epochs(self, above: Mapping[str, int]) -> dict[str, int]:
         """See `ReportStore.take_epochs`; one round trip for all."""
         limit, asked_ns = str(EPOCH_LIMIT), self.clock.asking()

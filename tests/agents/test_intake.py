@@ -125,7 +125,7 @@ def test_no_event_is_from_another_day_than_ours_whatever_its_record_says(
     owned: Owned, aside: Aside, steps: Steps, sent_ms: int
 ) -> None:
     day = 86_400 * SECOND
-    intake = Intake(owned, EngineParams(), PARTITIONS, aside, steps, wall_ms=lambda: START // 1_000_000)
+    intake = Intake(owned, EngineParams(), PARTITIONS, aside, steps, wall_ns=lambda: START)
     intake.take([record(trade(1, at=START + day), 5, timestamp=sent_ms)])
     intake.take([record(trade(2, at=START + day + 1), 6, timestamp=sent_ms)])
     assert [(bad.offset, error.reason) for bad, error, _ in aside.sent] == [(6, "time_ahead")]

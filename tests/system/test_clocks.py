@@ -157,3 +157,16 @@ def _timeless(report: dict[str, Any]) -> dict[str, Any]:
     moments = ("writer", "generated_at", "updatedAt", "data_age_ms")
     kept = {name: value for name, value in report.items() if name not in moments}
     return kept | {"ingestion": ingestion, "provenance": provenance}
+
+
+async def test_a_worker_whose_clock_is_years_behind_puts_no_event_aside(ground: Ground, tmp_path: Path) -> None:
+    clock = WallClock(tmp_path / "clock")
+    clock.set(-5 * 365 * 86_400)
+    worker = ground.deployment.worker("w1", **clock.env())
+    events = interleaved(EACH, begin=time.time_ns() // 10**6 * 10**6 - 9 * SECOND)
+    with worker:
+        await eventually(worker.partitions, "the worker has partitions")
+        await Feed(ground.broker.bootstrap, ground.deployment.settings.events_topic, events, PER_SEC)
+        last = last_offsets(events, PARTITIONS)
+        await eventually(partial(ground.reports.reached, last), "every event is in a report")
+        assert await worker.metric("context8_dead_letters_total") == 0
