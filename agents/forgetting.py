@@ -2,8 +2,7 @@
 
 A market that was delisted, or a name that somebody made up, would otherwise cost a report four times a second for ever.
 A symbol is forgotten once it has been silent for `after_sec` while others were heard of: when nothing comes at all, it
-is the source that fails. Where its partition is full, a name that this worker has heard of for less than a minute goes
-after ten.
+is the source that fails. Where its partition is full, a name that was heard of for less than a minute goes after ten.
 
 The order makes it safe to fail anywhere: the report goes first, under our epoch, so that a newer writer's stays; then
 the table is told that the partition is covered without the symbol; then its snapshots go. What stays behind is found by
@@ -151,4 +150,6 @@ class Forgetting:
 
 
 def _is_brief(symbol: OwnedSymbol) -> bool:
-    return bool(symbol.admitted_ns) and symbol.heard_ns - symbol.admitted_ns < BRIEF_NS
+    # Events may say of themselves that they are old; only of a name that another worker has admitted we know no better.
+    heard_for_ns = symbol.heard_ns - symbol.admitted_ns if symbol.admitted_ns else symbol.engine.watched_ns
+    return heard_for_ns < BRIEF_NS

@@ -144,6 +144,12 @@ class SymbolEngine:
         self.offset = offset
 
     @property
+    def watched_ns(self) -> int:
+        """How long the symbol is known, in event time up to its newest event."""
+        since = self._flow.watched_since
+        return 0 if since is None else self.ts_event - since
+
+    @property
     def crossed_count(self) -> int:
         """How often the book was found crossed or locked."""
         return self._book.crossed_count

@@ -14,7 +14,7 @@ from agents.owned import Owned, OwnedSymbol, PartitionProgress
 from app.microstructure.engine import STATE_VERSION, EngineParams, SymbolEngine
 from app.stores.base import Publication, StoreUnavailableError
 from app.stores.memory import MemoryReportStore
-from support.markets import trade
+from support.markets import START, trade
 from tables.records import Snapshot, Writer, coverage, read, symbol_of
 
 AFTER_SEC = 3600
@@ -212,28 +212,53 @@ async def test_a_store_that_is_away_is_asked_again_the_next_time(setting: Settin
     assert not await setting.has_all()
 
 
+def fill(setting: Setting) -> None:
+    with pytest.raises(NotAdmittedError):
+        setting.admission.require("NEWUSDT", 0)
+
+
 @pytest.mark.parametrize(
-    ("full", "lived_ns", "taken_over", "silent_ns", "goes"),
+    ("full", "lived_ns", "silent_ns", "goes"),
     [
-        (True, 0, False, BRIEF_SILENCE_NS + 1, True),
-        (True, BRIEF_NS - 1, False, BRIEF_SILENCE_NS + 1, True),
-        (True, BRIEF_NS, False, BRIEF_SILENCE_NS + 1, False),
-        (True, 0, False, BRIEF_SILENCE_NS, False),
-        (True, 0, True, BRIEF_SILENCE_NS + 1, False),
-        (False, 0, False, BRIEF_SILENCE_NS + 1, False),
+        (True, 0, BRIEF_SILENCE_NS + 1, True),
+        (True, BRIEF_NS - 1, BRIEF_SILENCE_NS + 1, True),
+        (True, BRIEF_NS, BRIEF_SILENCE_NS + 1, False),
+        (True, 0, BRIEF_SILENCE_NS, False),
+        (False, 0, BRIEF_SILENCE_NS + 1, False),
     ],
 )
 async def test_in_a_full_partition_a_name_that_was_heard_only_briefly_goes_sooner(
-    setting: Setting, full: bool, lived_ns: int, taken_over: bool, silent_ns: int, goes: bool
+    setting: Setting, full: bool, lived_ns: int, silent_ns: int, goes: bool
 ) -> None:
     if full:
-        with pytest.raises(NotAdmittedError):
-            setting.admission.require("NEWUSDT", 0)
-    setting.silent.admitted_ns = 0 if taken_over else 1
+        fill(setting)
+    setting.silent.admitted_ns = 1
     setting.silent.heard_ns = 1 + lived_ns
     setting.hear_btc(setting.silent.heard_ns + silent_ns)
     await setting.forgetting.run()
     assert ("DOGEUSDT" not in setting.owned.symbols) == goes
+
+
+@pytest.mark.parametrize(("known_ns", "goes"), [(BRIEF_NS - 1, True), (BRIEF_NS, False)])
+async def test_that_another_worker_heard_of_it_only_briefly_is_told_by_its_events(
+    setting: Setting, known_ns: int, goes: bool
+) -> None:
+    fill(setting)
+    silent = setting.silent
+    silent.engine.apply(trade(2, at=START + known_ns, symbol="DOGEUSDT"), 4)
+    silent.since_ns = 5
+    setting.hear_btc(silent.since_ns + BRIEF_SILENCE_NS + 1)
+    await setting.forgetting.run()
+    assert ("DOGEUSDT" not in setting.owned.symbols) == goes
+
+
+async def test_a_name_that_was_heard_of_for_long_here_may_say_what_it_likes(setting: Setting) -> None:
+    fill(setting)
+    setting.silent.admitted_ns, setting.silent.heard_ns = 1, 1 + BRIEF_NS
+    assert setting.silent.engine.watched_ns < BRIEF_NS
+    setting.hear_btc(setting.silent.heard_ns + BRIEF_SILENCE_NS + 1)
+    await setting.forgetting.run()
+    assert "DOGEUSDT" in setting.owned.symbols
 
 
 def _an_event_comes(setting: Setting) -> None:
